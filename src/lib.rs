@@ -1,0 +1,35 @@
+//! Millpond: a streaming lakehouse in one daemon.
+//!
+//! Events flow through the rooms in this order:
+//!
+//! | room | what happens to an event there |
+//! |---|---|
+//! | [`source`] | its bytes arrive, with their partition and offset |
+//! | [`codec`] | the bytes become a row of an Arrow batch, or a dead letter |
+//! | [`sql`] | the query's filters and projections run over the batch |
+//! | [`event_time`] | watermarks say how far event time has come |
+//! | [`aggregate`] | the row is counted in its window |
+//! | [`anomaly`] | a closed window is held against what was expected |
+//! | [`sink`] | rows wait in files that no reader can see yet |
+//! | [`checkpoint`] | the epoch that holds them becomes durable |
+//! | [`lake`] | one Delta commit makes them visible, once |
+//!
+//! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
+//! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
+//! look at; [`cli`] is the command line. Rooms know nothing of actors or of configuration files.
+
+pub mod actors;
+pub mod aggregate;
+pub mod anomaly;
+pub mod checkpoint;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod event_time;
+pub mod lake;
+pub mod server;
+pub mod sink;
+pub mod source;
+pub mod sql;
+pub mod telemetry;
+pub mod weblog;

@@ -1,0 +1,1 @@
+//! The `weblog` room.
