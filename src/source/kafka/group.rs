@@ -121,8 +121,8 @@ impl KafkaGroup {
         Ok(Self { consumer, options, closing, thread: Some(thread) })
     }
 
-    /// Begins to fetch the partitions of assignment `version` at these offsets (`None`: by
-    /// [`Start`]), and returns their queues in the same order.
+    /// Begins to fetch the partitions of assignment `version` at these offsets, and returns their
+    /// queues in the same order.
     ///
     /// Called again for the same assignment, it starts over at the new offsets: this is how a
     /// pipeline replays after a fault, without leaving the group. Returns `None` when the
@@ -130,7 +130,7 @@ impl KafkaGroup {
     pub fn assign(
         &self,
         version: u64,
-        partitions: &[(String, i32, Option<i64>)],
+        partitions: &[(String, i32, i64)],
     ) -> Result<Option<Vec<PartitionQueue>>, KafkaError> {
         let assigned = self.consumer.context().assigned();
         if assigned.version != version {
@@ -139,12 +139,7 @@ impl KafkaGroup {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let mut queues = Vec::with_capacity(partitions.len());
         for (topic, partition, offset) in partitions {
-            let offset = match (offset, self.options.start) {
-                (Some(offset), _) => Offset::Offset(*offset),
-                (None, Start::Earliest) => Offset::Beginning,
-                (None, Start::Latest) => Offset::End,
-            };
-            list.add_partition_offset(topic, *partition, offset)
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
                 .map_err(|error| self.broker_error("choosing offsets", error))?;
             let queue =
                 PartitionQueue::split(&self.consumer, topic, *partition, self.options.batch)
@@ -157,17 +152,21 @@ impl KafkaGroup {
         Ok(Some(queues))
     }
 
-    /// The offset after the last record of each partition, asked from the brokers.
-    pub fn end_offsets(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, KafkaError> {
-        partitions
-            .iter()
-            .map(|(topic, partition)| {
-                self.consumer
-                    .fetch_watermarks(topic, *partition, ASK)
-                    .map(|(_, high)| high)
-                    .map_err(|error| self.broker_error("asking for the last offsets", error))
-            })
-            .collect()
+    /// The offsets of the oldest record and after the last one, asked from the brokers.
+    pub fn offsets(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+        self.consumer
+            .fetch_watermarks(topic, partition, ASK)
+            .map_err(|error| self.broker_error("asking for the offsets", error))
+    }
+
+    /// Where to begin in a partition that no checkpoint knows: a number, so that the place is the
+    /// same after a crash before the first record.
+    pub fn start_offset(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+        let (oldest, end) = self.offsets(topic, partition)?;
+        Ok(match self.options.start {
+            Start::Earliest => oldest,
+            Start::Latest => end,
+        })
     }
 
     /// Tells the group how far we are. Advisory, for lag tools: positions come from checkpoints.
@@ -220,7 +219,7 @@ fn client_config(options: &KafkaOptions) -> ClientConfig {
         .set("group.id", &options.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "false")
+        .set("enable.partition.eof", "true")
         // A checkpointed offset that is gone is a fault to show, not a place to skip from.
         .set("auto.offset.reset", "error");
     config

@@ -13,7 +13,7 @@ mod queue;
 pub mod embedded;
 
 pub use group::{GroupEvent, KafkaGroup, KafkaOptions, Start};
-pub use queue::{FetchError, Message, PartitionQueue};
+pub use queue::{FetchError, Message, PartitionQueue, Taken};
 
 use thiserror::Error;
 

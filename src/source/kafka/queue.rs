@@ -39,6 +39,17 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
 }
 
+/// What a [`PartitionQueue::take`] came to.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Messages shown.
+    pub messages: usize,
+    /// The end of the partition was reached: the offset that its next record will have.
+    pub end: Option<i64>,
+    /// Something else than a message came out.
+    pub error: Option<FetchError>,
+}
+
 /// An error that came out of the partition's queue in place of a message.
 #[derive(Debug, Clone)]
 pub struct FetchError {
@@ -100,7 +111,7 @@ impl PartitionQueue {
     }
 
     /// Takes up to `limit` messages that are already here, without waiting, and shows each to
-    /// `visit`. Returns how many there were; an error ends the batch.
+    /// `visit`.
     ///
     /// `visit` sees messages in offset order. Every message taken is shown, so what `visit` has
     /// seen is what has been consumed.
@@ -108,36 +119,40 @@ impl PartitionQueue {
         &mut self,
         limit: usize,
         mut visit: impl FnMut(Message<'_>),
-    ) -> (usize, Option<FetchError>) {
+    ) -> Taken {
         let limit = limit.min(self.messages.capacity());
         // SAFETY: the vector has room for `limit` pointers; librdkafka writes at most that many
         // and returns how many, or -1.
         let count = unsafe {
             sys::rd_kafka_consume_batch_queue(self.native, 0, self.messages.as_mut_ptr(), limit)
         };
-        let Ok(count) = usize::try_from(count) else { return (0, None) };
+        let Ok(count) = usize::try_from(count) else { return Taken::default() };
         // SAFETY: `count` pointers were initialised by the call above.
         unsafe { self.messages.set_len(count) };
         let batch = TakenMessages(&mut self.messages);
-        let mut seen = 0;
-        let mut error = None;
+        let mut taken = Taken::default();
         for &message in batch.0.iter() {
             // SAFETY: each pointer is a message that we own until `TakenMessages` is dropped.
             let message = unsafe { &*message };
-            if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-                    error.get_or_insert_with(|| fetch_error(message));
+            match message.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                    taken.end = Some(message.offset);
+                    continue;
                 }
-                continue;
+                _ => {
+                    taken.error.get_or_insert_with(|| fetch_error(message));
+                    continue;
+                }
             }
-            seen += 1;
+            taken.messages += 1;
             visit(Message {
                 offset: message.offset,
                 payload: bytes(message.payload, message.len),
                 key: bytes(message.key, message.key_len),
             });
         }
-        (seen, error)
+        taken
     }
 
     /// The first and the next offset of the partition as last heard from its leader, without
