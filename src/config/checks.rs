@@ -53,11 +53,8 @@ fn detectors(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
         }
         let path = ["detectors", detector.name.as_str(), "query"];
         let help = suggest::did_you_mean(&detector.query, queries.iter().copied());
-        let error = settings.error_at(
-            &path,
-            format!("there is no query `{}`", detector.query),
-            help,
-        );
+        let error =
+            settings.error_at(&path, format!("there is no query `{}`", detector.query), help);
         errors.push(error.expected(if queries.is_empty() {
             "a query, which [queries.NAME] would define".to_owned()
         } else {
@@ -179,9 +176,11 @@ fn conflict(settings: &Settings, earlier: &Writer<'_>, later: &Writer<'_>) -> Op
             });
         }
         let message = format!("{} writes here too", earlier.what);
-        return Some(settings.error_at(&later.key, message, None).expected(
-            "a directory of its own: exactly once holds for one writer a table",
-        ));
+        return Some(
+            settings
+                .error_at(&later.key, message, None)
+                .expected("a directory of its own: exactly once holds for one writer a table"),
+        );
     }
     let (inner, outer) = if later.path.starts_with(&earlier.path) {
         (later, earlier)

@@ -54,9 +54,9 @@ fn plain(section: &Section<'_>, key: &str, node: &Node) -> Option<toml::Value> {
         Value::Float(number) => toml::Value::Float(*number),
         Value::Boolean(value) => toml::Value::Boolean(*value),
         Value::Datetime(value) => toml::Value::Datetime(*value),
-        Value::Array(items) => toml::Value::Array(
-            items.iter().filter_map(|item| plain(section, key, item)).collect(),
-        ),
+        Value::Array(items) => {
+            toml::Value::Array(items.iter().filter_map(|item| plain(section, key, item)).collect())
+        }
         Value::Table(table) => {
             let mut plain_table = toml::Table::new();
             for entry in &table.entries {

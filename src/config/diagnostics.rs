@@ -104,21 +104,25 @@ impl Location {
         let range = self.file.line_range(line);
         let mut shown: Vec<char> = Vec::new();
         let (mut from, mut to) = (None, None);
-        let mut mask_end = 0;
+        // Where the mask that is being skipped ends in the file, and where it starts in `shown`.
+        let (mut mask_end, mut mask_start) = (0, 0);
         for (at, c) in self.file.text[range.clone()].char_indices() {
             let at = range.start + at;
+            if at >= mask_end
+                && let Some(masked) = self.file.masked_at(at)
+            {
+                mask_end = masked.end;
+                mask_start = shown.len();
+                shown.extend(MASK.chars());
+            }
+            let masked = at < mask_end;
             if at >= self.span.start {
-                from.get_or_insert(shown.len());
+                from.get_or_insert(if masked { mask_start } else { shown.len() });
             }
             if at >= self.span.end {
                 to.get_or_insert(shown.len());
             }
-            if at < mask_end {
-                continue;
-            }
-            if let Some(masked) = self.file.masked_at(at) {
-                mask_end = masked.end;
-                shown.extend(MASK.chars());
+            if masked {
                 continue;
             }
             // A terminal must not act on what a file holds; tabs would move the caret.
@@ -141,7 +145,7 @@ impl Location {
         let gutter = " ".repeat(number.len());
         let indent = " ".repeat(from - left + before.chars().count());
         let carets = "^".repeat(to.min(right.max(from + 1)) - from);
-        writeln!(f, "  --> {}:{}:{}", self.file(), self.line(), self.column())?;
+        writeln!(f, " {gutter}--> {}:{}:{}", self.file(), self.line(), self.column())?;
         writeln!(f, " {gutter} |")?;
         writeln!(f, " {number} | {}", format!("{before}{text}{after}").trim_end())?;
         writeln!(f, " {gutter} | {indent}{carets}")

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use toml::value::Datetime;
 
 use super::diagnostics::{ConfigError, Location, SourceFile};
+use super::kafka_options::is_secret_option;
 use super::secret::names_secret;
 
 /// A configuration of more bytes than this is some other file.
@@ -63,7 +64,13 @@ pub(crate) enum Origin {
 impl Text {
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         let raw = text.into();
-        Self { value: raw.clone(), raw, origin: Origin::Configuration, offsets: None, inserted: vec![] }
+        Self {
+            value: raw.clone(),
+            raw,
+            origin: Origin::Configuration,
+            offsets: None,
+            inserted: vec![],
+        }
     }
 
     pub(crate) fn is_interpolated(&self) -> bool {
@@ -157,7 +164,7 @@ pub(crate) fn parse(file: &Arc<SourceFile>) -> Result<Table, Vec<ConfigError>> {
     let (root, syntax) = DeTable::parse_recoverable(&file.text);
     if syntax.is_empty() {
         let mut conversion = Conversion { file, masked: Vec::new(), errors: Vec::new() };
-        let table = conversion.table(root.get_ref(), false, 0);
+        let table = conversion.table(root.get_ref(), None, 0);
         file.mask(conversion.masked);
         return if conversion.errors.is_empty() { Ok(table) } else { Err(conversion.errors) };
     }
@@ -193,22 +200,21 @@ struct Conversion<'a> {
 }
 
 impl Conversion<'_> {
-    /// `pass_through`: inside a table whose keys are someone else's (`options`, `properties`),
-    /// where any name may be that of a secret.
-    fn table(&mut self, table: &DeTable<'_>, pass_through: bool, depth: usize) -> Table {
+    /// `within`: inside a table of pass-through options, the dotted name so far (which is
+    /// empty in `options` itself).
+    fn table(&mut self, table: &DeTable<'_>, within: Option<&str>, depth: usize) -> Table {
         let mut entries: Vec<(usize, Entry)> = Vec::with_capacity(table.len());
         for (key, value) in table {
             let name: &str = key.get_ref();
-            let inside = pass_through || matches!(name, "options" | "properties");
-            if (pass_through && names_secret(name))
-                || ["password", "secret"].iter().any(|word| name.contains(word))
-            {
+            let dotted = option_name(within, name);
+            let secret = is_secret_name(dotted.as_deref(), name);
+            if secret && !value.get_ref().is_table() && !is_reference(value.get_ref()) {
                 self.masked.push(value.span());
             }
             let entry = Entry {
                 key: name.to_owned(),
                 key_at: Location::new(self.file, key.span()),
-                node: self.node(value, inside, depth + 1),
+                node: self.node(value, dotted.as_deref(), depth + 1),
             };
             entries.push((key.span().start, entry));
         }
@@ -220,7 +226,7 @@ impl Conversion<'_> {
     fn node(
         &mut self,
         value: &toml::Spanned<DeValue<'_>>,
-        pass_through: bool,
+        within: Option<&str>,
         depth: usize,
     ) -> Node {
         let at = Location::new(self.file, value.span());
@@ -253,13 +259,51 @@ impl Conversion<'_> {
             },
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(value) => Value::Datetime(*value),
-            DeValue::Array(items) => Value::Array(
-                items.iter().map(|item| self.node(item, pass_through, depth + 1)).collect(),
-            ),
-            DeValue::Table(table) => Value::Table(self.table(table, pass_through, depth)),
+            DeValue::Array(items) => {
+                Value::Array(items.iter().map(|item| self.node(item, within, depth + 1)).collect())
+            }
+            DeValue::Table(table) => Value::Table(self.table(table, within, depth)),
         };
         Node { value, at }
     }
+}
+
+/// The dotted name of a pass-through option after one more key; empty in the table of options
+/// itself, absent outside of one.
+fn option_name(within: Option<&str>, key: &str) -> Option<String> {
+    match within {
+        None if matches!(key, "options" | "properties") => Some(String::new()),
+        None => None,
+        Some("") => Some(key.to_owned()),
+        Some(outer) => Some(format!("{outer}.{key}")),
+    }
+}
+
+fn is_secret_name(option: Option<&str>, key: &str) -> bool {
+    match option {
+        None => ["password", "secret"].iter().any(|word| key.contains(word)),
+        Some(option) => !option.is_empty() && is_secret_option(option),
+    }
+}
+
+/// Whether the value of a key path must not be shown.
+pub(crate) fn is_secret_path(path: &[String]) -> bool {
+    let mut option = None;
+    let mut secret = false;
+    for key in path {
+        option = option_name(option.as_deref(), key);
+        secret = is_secret_name(option.as_deref(), key);
+    }
+    secret
+}
+
+/// Whether a value is one `${…}` and nothing else: then it says where a secret is, not what.
+fn is_reference(value: &DeValue<'_>) -> bool {
+    let Some(inner) = value.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'))
+    else {
+        return false;
+    };
+    !inner.contains(['$', '{', '}']) && !inner.contains(":-")
 }
 
 /// What follows `password = ` and the like, in a file too broken for its tree to be trusted.

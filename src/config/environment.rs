@@ -75,9 +75,11 @@ fn read_secret(path: &str) -> Result<String, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("cannot read {path}: {error}"))?;
     let mut text = String::new();
     // An error of decoding is told without the bytes at fault.
-    file.take(LARGEST_SECRET + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => format!("{path} is not UTF-8"),
-        _ => format!("cannot read {path}: {error}"),
+    file.take(LARGEST_SECRET + 1).read_to_string(&mut text).map_err(|error| {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => format!("{path} is not UTF-8"),
+            _ => format!("cannot read {path}: {error}"),
+        }
     })?;
     if text.len() as u64 > LARGEST_SECRET {
         return Err(format!("{path} is larger than 1 MiB"));
@@ -152,6 +154,7 @@ impl Interpolation<'_> {
                 continue;
             }
             let Some(close) = raw[dollar..].find('}').map(|found| dollar + found) else {
+                text.origin = Origin::Unresolved;
                 let error = ConfigError::new("`${` is never closed")
                     .expected("`${NAME}`, `${NAME:-default}` or `${file:PATH}`")
                     .help("write `$${` for the characters themselves".to_owned());
@@ -170,7 +173,10 @@ impl Interpolation<'_> {
                     origin = Origin::Unresolved;
                     out.insert(&raw[dollar..=close], dollar);
                 }
-                Err(error) => return self.fail(error, at, raw, dollar..close + 1),
+                Err(error) => {
+                    text.origin = Origin::Unresolved;
+                    return self.fail(error, at, raw, dollar..close + 1);
+                }
             }
             rest = close + 1;
         }

@@ -1,5 +1,7 @@
 //! librdkafka's options: which of them are the user's, and their names.
 
+use super::secret::names_secret;
+
 /// Options that Millpond sets itself, why, and what to write instead.
 pub(crate) const OWNED: &[(&str, &str, &str)] = &[
     ("bootstrap.servers", "it is the source's own key", "write `brokers`"),
@@ -44,12 +46,8 @@ pub(crate) const OTHER_CLIENTS: &[(&str, &str)] = &[
 ];
 
 /// Options that name a file.
-pub(crate) const FILES: &[&str] = &[
-    "ssl.certificate.location",
-    "ssl.crl.location",
-    "ssl.key.location",
-    "ssl.keystore.location",
-];
+pub(crate) const FILES: &[&str] =
+    &["ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
 
 /// The names of librdkafka 2.12's options for consumers, to suggest the nearest one. Whether an
 /// option is valid is asked of librdkafka itself.
@@ -105,3 +103,9 @@ pub(crate) const NAMES: &[&str] = &[
     "topic.metadata.refresh.fast.interval.ms", "topic.metadata.refresh.interval.ms",
     "topic.metadata.refresh.sparse",
 ];
+
+/// Whether the value of an option must not be shown: if its name speaks of a secret, and if
+/// nobody knows the name, since it may be a misspelt one that does.
+pub(crate) fn is_secret_option(name: &str) -> bool {
+    names_secret(name) || !NAMES.contains(&name)
+}

@@ -186,7 +186,28 @@ impl Settings {
         }
         if message.starts_with("missing field") {
             let message = format!("missing key `{first}` in [detectors.{}]", detector.name);
-            return report(Some(first), message, None);
+            return report(Some(first), message, None).expected(format!("{first} = …"));
+        }
+        if let Some((found, expected)) = message
+            .strip_prefix("invalid type: ")
+            .or_else(|| message.strip_prefix("invalid value: "))
+            .and_then(|rest| rest.rsplit_once(", expected "))
+        {
+            // A tagged enum's errors name no key, but they quote the value.
+            let mut matching =
+                detector.parameters.iter().filter(|(_, value)| in_serdes_words(value) == found);
+            if let (Some((key, _)), None) = (matching.next(), matching.next()) {
+                let expected = match expected {
+                    "f64" | "f32" => "a number",
+                    "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+                    "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+                    other => other,
+                };
+                let message = format!("invalid value: {found}");
+                return self
+                    .error_at_detector(detector, Some(key), message, None)
+                    .expected(expected);
+            }
         }
         // The last line of the whole error names the path: "in `a.b`".
         let whole = error.to_string();
@@ -228,6 +249,18 @@ impl Settings {
             }
         }
         Some(table.get(last)?.key_at.clone())
+    }
+}
+
+/// A value as serde's messages put it.
+fn in_serdes_words(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => format!("string {text:?}"),
+        toml::Value::Integer(number) => format!("integer `{number}`"),
+        toml::Value::Float(number) => format!("floating point `{number}`"),
+        toml::Value::Boolean(value) => format!("boolean `{value}`"),
+        toml::Value::Array(_) => "sequence".to_owned(),
+        toml::Value::Table(_) | toml::Value::Datetime(_) => "map".to_owned(),
     }
 }
 

@@ -182,10 +182,10 @@ fn fragments(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let mut fragments = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        let hidden = file
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && file.extension().is_some_and(|extension| extension == "toml") && file.is_file()
+        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden
+            && file.extension().is_some_and(|extension| extension == "toml")
+            && file.is_file()
         {
             fragments.push(file);
         }

@@ -24,11 +24,8 @@ pub(crate) fn check_name(section: &Section<'_>, name: &str, what: &str) {
 
 /// The nearest name that is valid.
 fn repaired(name: &str) -> Option<String> {
-    let mut repaired: String = name
-        .chars()
-        .take(128)
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
+    let mut repaired: String =
+        name.chars().take(128).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if repaired.starts_with(|c: char| c.is_ascii_digit()) {
         repaired.insert(0, '_');
         repaired.truncate(128);

@@ -6,7 +6,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{ConfigError, Location, SourceFile};
 use super::document::{self, Entry, Node, Table, Text, Value};
-use super::secret::names_secret;
 
 /// One override as a tree of its own.
 ///
@@ -34,7 +33,7 @@ pub(crate) fn parse(key: &str, value: &str) -> (Arc<SourceFile>, Result<Table, V
         let parsed = document::parse(&file);
         return (file, parsed);
     }
-    if path.iter().any(|key| names_secret(key)) {
+    if document::is_secret_path(&path) {
         mask_value(&file, key);
     }
     let start = key.len() + 1;

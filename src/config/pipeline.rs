@@ -122,18 +122,10 @@ fn memory(section: &Section<'_>) -> MemorySettings {
 
 fn checkpoint(section: &Section<'_>, data_dir: &Path, name: &str) -> CheckpointSettings {
     let directory = section.string("directory", "a directory");
-    let interval = section.duration(
-        "interval",
-        Duration::from_secs(10),
-        Duration::from_millis(100),
-        DAY,
-    );
-    let timeout = section.duration(
-        "timeout",
-        Duration::from_secs(600),
-        Duration::from_secs(1),
-        7 * DAY,
-    );
+    let interval =
+        section.duration("interval", Duration::from_secs(10), Duration::from_millis(100), DAY);
+    let timeout =
+        section.duration("timeout", Duration::from_secs(600), Duration::from_secs(1), 7 * DAY);
     if timeout < interval {
         let key = if section.has("timeout") { "timeout" } else { "interval" };
         let error = ConfigError::new("`timeout` is shorter than `interval`")
@@ -199,9 +191,7 @@ fn server(section: &Section<'_>) -> ServerSettings {
         if enabled && !allow_remote && !listen.ip().is_loopback() {
             let error = ConfigError::new("the server would be open to other machines")
                 .expected("a loopback address, or `allow_remote = true`")
-                .help(
-                    "it has no authentication: let only trusted networks reach it".to_owned(),
-                );
+                .help("it has no authentication: let only trusted networks reach it".to_owned());
             section.report("listen", &found.node.at, error);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::time::Duration;
 
 use super::diagnostics::{ConfigError, Location};
@@ -513,6 +514,14 @@ impl<'a> Section<'a> {
         refused: &[(&str, &str)],
     ) -> Option<T> {
         let expected = alternatives(choices.iter().map(|(name, _)| *name));
+        let reason = |name: &str| {
+            let found = refused.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name));
+            found.map(|(_, reason)| (*reason).to_owned())
+        };
+        if let Value::Boolean(value) = &node.value {
+            self.reject(key, node, &expected, reason(&value.to_string()));
+            return None;
+        }
         let found = self.as_string(key, node, &expected)?;
         if found.unresolved {
             return None;
@@ -521,10 +530,7 @@ impl<'a> Section<'a> {
         if let Some((_, value)) = chosen {
             return Some(*value);
         }
-        let help = refused
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(found.text))
-            .map(|(_, reason)| (*reason).to_owned())
+        let help = reason(found.text)
             .or_else(|| suggest::did_you_mean(found.text, choices.iter().map(|(name, _)| *name)));
         self.reject(key, node, &expected, help);
         None
@@ -537,22 +543,23 @@ impl<'a> Section<'a> {
         names
     }
 
-    fn flatten(
-        &self,
-        entries: &'a [Entry],
-        prefix: &str,
-        names: &mut BTreeMap<String, &'a Entry>,
-    ) {
+    fn flatten(&self, entries: &'a [Entry], prefix: &str, names: &mut BTreeMap<String, &'a Entry>) {
         for entry in entries {
             let name = format!("{prefix}{}", entry.key);
             if let Some(table) = entry.node.as_table() {
                 self.flatten(&table.entries, &format!("{name}."), names);
-            } else if names.contains_key(&name) {
-                let error = ConfigError::new(format!("`{name}` is given twice"))
-                    .expected("one value, under the quoted name");
-                self.report(&name, &entry.key_at, error);
-            } else {
-                names.insert(name, entry);
+                continue;
+            }
+            match names.entry(name) {
+                MapEntry::Vacant(place) => {
+                    place.insert(entry);
+                }
+                MapEntry::Occupied(taken) => {
+                    let name = taken.key();
+                    let error = ConfigError::new(format!("`{name}` is given twice"))
+                        .expected("one value, under the quoted name");
+                    self.report(name, &entry.key_at, error);
+                }
             }
         }
     }

@@ -46,7 +46,8 @@ pub(crate) fn read_delta(
             "evolve",
             &[("add", true), ("none", false)],
             &[
-                ("true", "\"add\": new nullable columns are added to the table"),
+                ("true", "write \"add\": columns that are new are added to the table"),
+                ("false", "write \"none\""),
                 ("overwrite", "types and columns that are there are never changed"),
             ],
             false,
@@ -83,7 +84,8 @@ pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
 }
 
 fn compression(section: &Section<'_>) -> Compression {
-    const EXPECTED: &str = "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
+    const EXPECTED: &str =
+        "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
     const NAMES: [(&str, Compression); 4] = [
         ("none", Compression::None),
         ("snappy", Compression::Snappy),

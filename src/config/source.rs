@@ -9,13 +9,13 @@ use rdkafka::error::KafkaError;
 
 use super::diagnostics::ConfigError;
 use super::document::{Node, Origin, Value};
-use super::kafka_options::{FILES, NAMES, OTHER_CLIENTS, OWNED};
+use super::kafka_options::{FILES, NAMES, OTHER_CLIENTS, OWNED, is_secret_option};
 use super::model::{
     BatchSettings, FormatKind, FormatSettings, KafkaSettings, SourceKind, SourceSettings,
     StartPosition, TimestampSetting, UnknownFields, WatermarkSettings,
 };
 use super::names::check_name;
-use super::secret::{OptionValue, Secret, names_secret};
+use super::secret::{OptionValue, Secret};
 use super::section::Section;
 use super::suggest;
 use super::text::{TextLocation, offsets_of};
@@ -137,8 +137,7 @@ fn format(section: &Section<'_>) -> FormatSettings {
 fn watermark(source: &Section<'_>) -> Option<WatermarkSettings> {
     let section = source.section("watermark");
     let column = if source.has("watermark") {
-        let column =
-            section.required("column", "the name of a TIMESTAMP column", "\"timestamp\"");
+        let column = section.required("column", "the name of a TIMESTAMP column", "\"timestamp\"");
         if !section.has("delay") {
             section.missing("delay", "\"2 minutes\"");
         }
@@ -222,11 +221,13 @@ fn brokers(section: &Section<'_>) -> Option<String> {
 fn topics(section: &Section<'_>) -> Vec<String> {
     const EXPECTED: &str = "names of topics: letters, digits, `.`, `_` and `-`";
     let found = section.strings("topics", EXPECTED);
-    let is_empty_array = section
-        .entry("topics")
-        .is_some_and(|entry| matches!(&entry.node.value, Value::Array(items) if items.is_empty()));
-    if !section.has("topics") || is_empty_array {
-        section.missing("topics", "[\"web-logs\"]");
+    match section.entry("topics").map(|entry| &entry.node) {
+        None => section.missing("topics", "[\"web-logs\"]"),
+        Some(node) if matches!(&node.value, Value::Array(items) if items.is_empty()) => {
+            let error = ConfigError::new("this array is empty").expected(EXPECTED);
+            section.report("topics", &node.at, error);
+        }
+        Some(_) => {}
     }
     let mut topics: Vec<String> = Vec::new();
     for topic in found {
@@ -277,7 +278,7 @@ fn options(section: &Section<'_>) -> BTreeMap<String, OptionValue> {
         if origin != Origin::Unresolved {
             check_option(section, &name, entry, &value);
         }
-        let secret = origin != Origin::Configuration || names_secret(&name);
+        let secret = origin != Origin::Configuration || is_secret_option(&name);
         let value = if secret {
             OptionValue::Secret(Secret::new(value))
         } else {
@@ -305,12 +306,7 @@ fn option_text(section: &Section<'_>, name: &str, node: &Node) -> Option<(String
 }
 
 /// Asks librdkafka whether it takes the option, and the machine whether it has the file.
-fn check_option(
-    section: &Section<'_>,
-    name: &str,
-    entry: &super::document::Entry,
-    value: &str,
-) {
+fn check_option(section: &Section<'_>, name: &str, entry: &super::document::Entry, value: &str) {
     // Setting this one loads the libraries it names.
     if name == "plugin.library.paths" {
         return;
@@ -321,28 +317,26 @@ fn check_option(
             KafkaError::ClientConfig(_, reason, _, _) => reason,
             other => other.to_string(),
         };
+        let other = OTHER_CLIENTS.iter().find(|(other, _)| *other == name);
+        let help = other.map(|(_, help)| (*help).to_owned());
         if reason.starts_with("No such configuration property") {
-            let help = OTHER_CLIENTS
-                .iter()
-                .find(|(other, _)| *other == name)
-                .map(|(_, help)| (*help).to_owned())
-                .or_else(|| suggest::did_you_mean(name, NAMES.iter().copied()));
+            let nearest = || suggest::did_you_mean(name, NAMES.iter().copied());
             let error = ConfigError::new(format!("unknown option `{name}`"))
                 .expected("a name that librdkafka knows")
-                .help(help);
+                .help(help.or_else(nearest));
             return section.report(name, &entry.key_at, error);
         }
-        let shown = match &entry.node.value {
-            Value::String(text) => !text.is_interpolated() && !names_secret(name),
-            _ => !names_secret(name),
-        };
-        // librdkafka's reasons quote the value.
-        let error = if shown {
-            ConfigError::new(format!("librdkafka refuses `{name}`: {}", reason.trim()))
-        } else {
+        let interpolated =
+            matches!(&entry.node.value, Value::String(text) if text.is_interpolated());
+        // librdkafka's reasons quote the value, but for this one.
+        let error = if reason.contains("not supported in this build") {
+            ConfigError::new(reason.trim())
+        } else if interpolated || is_secret_option(name) {
             ConfigError::new(format!("librdkafka refuses the value of `{name}`"))
+        } else {
+            ConfigError::new(format!("librdkafka refuses `{name}`: {}", reason.trim()))
         };
-        let error = error.expected("a value as librdkafka's CONFIGURATION.md has it");
+        let error = error.expected("a value as librdkafka's CONFIGURATION.md has it").help(help);
         return section.report(name, &entry.node.at, error);
     }
     if FILES.contains(&name)

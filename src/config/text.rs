@@ -63,7 +63,8 @@ impl std::fmt::Debug for TextLocation {
 /// stands, with its quotes (or without: an override on the command line has none).
 pub(crate) fn offsets_of(file: &SourceFile, span: Range<usize>, value: &str) -> Vec<usize> {
     let raw = file.text.get(span.clone()).unwrap_or("");
-    let mut decoder = Decoder { raw, base: span.start, at: 0, text: String::new(), offsets: vec![] };
+    let mut decoder =
+        Decoder { raw, base: span.start, at: 0, text: String::new(), offsets: vec![] };
     decoder.run();
     let Decoder { text, mut offsets, at, base, .. } = decoder;
     if text == value {

@@ -141,7 +141,7 @@ pub(crate) fn format_duration(duration: Duration) -> String {
 
 /// The shortest exact way to write a number of bytes: `64MiB`, `1000B`.
 pub(crate) fn format_size(bytes: usize) -> String {
-    let units = [("GiB", 1usize << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let units = [("TiB", 1usize << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale)) {
         Some((unit, scale)) => format!("{}{unit}", bytes / scale),
         None => format!("{bytes}B"),
@@ -188,14 +188,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_says_why() {
-        assert_eq!(
-            parse_duration("10"),
-            Err(Some("add a unit: \"10s\" or \"10ms\"".to_owned()))
-        );
-        assert_eq!(
-            parse_duration("10 secnods"),
-            Err(Some("did you mean `seconds`?".to_owned()))
-        );
+        assert_eq!(parse_duration("10"), Err(Some("add a unit: \"10s\" or \"10ms\"".to_owned())));
+        assert_eq!(parse_duration("10 secnods"), Err(Some("did you mean `seconds`?".to_owned())));
         assert_eq!(
             parse_duration("1.5h"),
             Err(Some("write whole numbers in a smaller unit".to_owned()))
