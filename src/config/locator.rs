@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::diagnostics::{ConfigError, Location};
 use super::document::{Node, Table, Value, write_path};
 use super::model::{DetectorSettings, QuerySettings, Settings, SourceSettings};
-use super::suggest;
 
 /// Finds the place of a key path.
 #[derive(Clone)]
@@ -20,8 +19,8 @@ impl Locator {
         Self { root, start }
     }
 
-    /// The value at a path; if there is none, the key of the innermost table that is there.
-    /// The second part says whether it is there.
+    /// The place of the value at a path; if there is none, of the key of the innermost table
+    /// that is there. The second part says whether it is there.
     fn find(&self, path: &[&str]) -> (Location, bool) {
         let mut at = self.start.clone();
         let Some((first, rest)) = path.split_first() else { return (at, true) };
@@ -49,6 +48,16 @@ impl Locator {
             at = node.at.clone();
         }
         (at, true)
+    }
+
+    /// The place of the key that ends a path, if it is there.
+    fn find_key(&self, path: &[&str]) -> Option<Location> {
+        let (last, parents) = path.split_last()?;
+        let mut table = &*self.root;
+        for key in parents {
+            table = table.get(key)?.node.as_table()?;
+        }
+        Some(table.get(last)?.key_at.clone())
     }
 
     /// `message` without what `${…}` under a path stand for: other rooms quote what they read.
@@ -103,6 +112,20 @@ impl Settings {
         ConfigError::new(message).at(&at).key(write_path(path)).help(help)
     }
 
+    /// As [`error_at`](Self::error_at), but at the key itself: for keys that should not be there.
+    pub fn error_at_key(
+        &self,
+        path: &[&str],
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> ConfigError {
+        let error = self.error_at(path, message, help);
+        match self.locator.find_key(path) {
+            Some(at) => error.at(&at),
+            None => error,
+        }
+    }
+
     /// An error at a line and column (characters), both from 1, of a query's SQL.
     pub fn error_at_sql(
         &self,
@@ -128,7 +151,8 @@ impl Settings {
         self.error_at(&["sources", &source.name, "schema"], message, help).at(&at)
     }
 
-    /// An error of a detector's parameter, or of the detector as a whole.
+    /// An error of one of a detector's keys (a parameter, `kind`, `query` …), or of the detector
+    /// as a whole.
     pub fn error_at_detector(
         &self,
         detector: &DetectorSettings,
@@ -139,84 +163,6 @@ impl Settings {
         let mut path = vec!["detectors", detector.name.as_str()];
         path.extend(parameter);
         self.error_at(&path, message, help)
-    }
-
-    /// What serde says about a detector's parameters, at the parameter it means and with the
-    /// nearest name that would have been right.
-    ///
-    /// Knows serde's wording of unknown fields and variants and of missing fields; other
-    /// messages are shown as they are.
-    pub fn detector_error(
-        &self,
-        detector: &DetectorSettings,
-        error: &toml::de::Error,
-    ) -> ConfigError {
-        let message = self.locator.conceal(&["detectors", &detector.name], error.message());
-        let mut names = message.split('`').skip(1).step_by(2);
-        let first = names.next().unwrap_or("");
-        let valid: Vec<&str> = names.collect();
-        let report = |parameter: Option<&str>, message: String, help| {
-            let report = self.error_at_detector(detector, parameter, message, help);
-            if valid.is_empty() {
-                report
-            } else {
-                report.expected(suggest::alternatives(valid.iter().copied()))
-            }
-        };
-        if message.starts_with("unknown field") {
-            let own = ["key", "weight", "window", "sink"];
-            let help = suggest::did_you_mean(first, valid.iter().copied().chain(own));
-            let path = ["detectors", detector.name.as_str(), first];
-            let mut report = report(Some(first), format!("unknown key `{first}`"), help);
-            if let Some(key_at) = self.key_location(&path) {
-                report = report.at(&key_at);
-            }
-            return report;
-        }
-        if message.starts_with("unknown variant") {
-            let help = suggest::did_you_mean(first, valid.iter().copied());
-            // Which key has this value is not said, but it can be seen.
-            let parameter = detector
-                .parameters
-                .iter()
-                .find(|(_, value)| value.as_str() == Some(first))
-                .map(|(key, _)| key.as_str())
-                .or_else(|| (detector.kind == first).then_some("kind"));
-            return report(parameter, format!("invalid value \"{first}\""), help);
-        }
-        if message.starts_with("missing field") {
-            let message = format!("missing key `{first}` in [detectors.{}]", detector.name);
-            return report(Some(first), message, None).expected(format!("{first} = …"));
-        }
-        if let Some((found, expected)) = message
-            .strip_prefix("invalid type: ")
-            .or_else(|| message.strip_prefix("invalid value: "))
-            .and_then(|rest| rest.rsplit_once(", expected "))
-        {
-            // A tagged enum's errors name no key, but they quote the value.
-            let mut matching =
-                detector.parameters.iter().filter(|(_, value)| in_serdes_words(value) == found);
-            if let (Some((key, _)), None) = (matching.next(), matching.next()) {
-                let expected = match expected {
-                    "f64" | "f32" => "a number",
-                    "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-                    "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
-                    other => other,
-                };
-                let message = format!("invalid value: {found}");
-                return self
-                    .error_at_detector(detector, Some(key), message, None)
-                    .expected(expected);
-            }
-        }
-        // The last line of the whole error names the path: "in `a.b`".
-        let whole = error.to_string();
-        let path = whole
-            .lines()
-            .last()
-            .and_then(|line| line.strip_prefix("in `")?.strip_suffix('`'))
-            .map(|path| path.split('.').next().unwrap_or(path).to_owned());
-        self.error_at_detector(detector, path.as_deref(), message, None)
     }
 
     /// The path of a key of a query's sink, in whichever way the file writes the sink.
@@ -236,39 +182,5 @@ impl Settings {
         help: Option<String>,
     ) -> ConfigError {
         self.error_at(&self.sink_key(&query.name, key), message, help)
-    }
-
-    /// The place of a key itself, not of its value.
-    fn key_location(&self, path: &[&str]) -> Option<Location> {
-        let (last, parents) = path.split_last()?;
-        let mut table = &*self.locator.root;
-        for key in parents {
-            match &table.get(key)?.node.value {
-                Value::Table(inner) => table = inner,
-                _ => return None,
-            }
-        }
-        Some(table.get(last)?.key_at.clone())
-    }
-}
-
-/// A value as serde's messages put it.
-fn in_serdes_words(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => format!("string {text:?}"),
-        toml::Value::Integer(number) => format!("integer `{number}`"),
-        toml::Value::Float(number) => format!("floating point `{number}`"),
-        toml::Value::Boolean(value) => format!("boolean `{value}`"),
-        toml::Value::Array(_) => "sequence".to_owned(),
-        toml::Value::Table(_) | toml::Value::Datetime(_) => "map".to_owned(),
-    }
-}
-
-impl DetectorSettings {
-    /// The rule as one table, `kind` and parameters together: what a tagged serde enum reads.
-    pub fn rule(&self) -> toml::Table {
-        let mut rule = self.parameters.clone();
-        rule.insert("kind".to_owned(), toml::Value::String(self.kind.clone()));
-        rule
     }
 }

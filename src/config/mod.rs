@@ -13,6 +13,7 @@
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
 mod checks;
+mod context;
 mod detector;
 mod diagnostics;
 mod document;
@@ -49,10 +50,11 @@ pub use model::{
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;
 
+use context::Context;
 use diagnostics::SourceFile;
 use document::{LARGEST, Table};
 use locator::Locator;
-use section::{Context, Section};
+use section::Section;
 
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 

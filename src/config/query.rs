@@ -4,9 +4,9 @@ use super::diagnostics::ConfigError;
 use super::document::{Node, Value};
 use super::model::{OutputMode, QuerySettings, SinkSettings};
 use super::names::check_name;
-use super::section::{Found, Section};
+use super::section::Section;
 use super::sink::read_delta;
-use super::text::{TextLocation, offsets_of};
+use super::text::TextLocation;
 
 const ONLY_APPEND: &str =
     "not supported yet: rows go to an append-only table, once, when their window has closed";
@@ -27,27 +27,11 @@ pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<QuerySettings> {
     Some(QuerySettings {
         name: name.to_owned(),
         sql: sql.text.to_owned(),
-        sql_location: text_location(sql),
+        sql_location: TextLocation::new(sql.node.at.source(), sql.offsets()),
         mode,
         sinks: sinks?,
         location: section.header.clone(),
     })
-}
-
-/// The map from a text to the file it stands in.
-pub(crate) fn text_location(found: Found<'_>) -> TextLocation {
-    let at = &found.node.at;
-    let offsets = match &found.node.value {
-        Value::String(text) => {
-            let raw = offsets_of(at.source(), at.span(), &text.raw);
-            match &text.offsets {
-                None => raw,
-                Some(offsets) => offsets.iter().map(|offset| raw[*offset]).collect(),
-            }
-        }
-        _ => vec![at.span().start],
-    };
-    TextLocation::new(at.source(), offsets)
 }
 
 /// `[queries.NAME.sink]`, or one `[[queries.NAME.sinks]]`.

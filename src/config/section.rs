@@ -6,119 +6,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::time::Duration;
 
+use super::context::{Context, Unknown};
 use super::diagnostics::{ConfigError, Location};
-use super::document::{Entry, Node, Origin, Table, Value, write_key, write_path};
-use super::environment::Environment;
+use super::document::{Entry, Node, Origin, Table, Value, write_path};
 use super::suggest::{self, alternatives};
+use super::text::offsets_of;
 use super::units::{self, format_duration, format_size, parse_duration, parse_size};
 
 const DURATION: &str = "a duration, such as \"10s\", \"500ms\", \"2 minutes\" or \"1h30m\"";
 const SIZE: &str = "a size, such as \"64MiB\", \"1GB\" or a number of bytes";
-
-/// What all sections of one configuration share while it is read.
-pub(crate) struct Context<'a> {
-    pub(crate) environment: &'a Environment,
-    errors: RefCell<Vec<ConfigError>>,
-    unknown: RefCell<Vec<Unknown>>,
-    /// Every key that a section was asked for, with `*` for names that the user chose.
-    known: RefCell<Vec<(Vec<String>, &'static str)>>,
-}
-
-struct Unknown {
-    path: Vec<String>,
-    pattern: Vec<String>,
-    at: Location,
-    siblings: Vec<&'static str>,
-}
-
-impl<'a> Context<'a> {
-    pub(crate) fn new(environment: &'a Environment) -> Self {
-        Self {
-            environment,
-            errors: RefCell::default(),
-            unknown: RefCell::default(),
-            known: RefCell::default(),
-        }
-    }
-
-    pub(crate) fn report(&self, error: ConfigError) {
-        self.errors.borrow_mut().push(error);
-    }
-
-    /// All that was reported; unknown keys are explained last, when all valid keys are known.
-    pub(crate) fn into_errors(self) -> Vec<ConfigError> {
-        let mut errors = self.errors.into_inner();
-        let known = self.known.into_inner();
-        errors.extend(self.unknown.into_inner().iter().map(|unknown| unknown.explain(&known)));
-        errors
-    }
-}
-
-/// What people who come from Spark or from Kafka's own tools would write.
-const OTHER_NAMES: &[(&str, &str)] = &[
-    ("subscribe", "write `topics = [\"…\"]`"),
-    ("subscribePattern", "topic patterns are not supported yet: list the `topics`"),
-    ("startingOffsets", "write `start = \"earliest\"` or `start = \"latest\"`"),
-    ("bootstrap_servers", "write `brokers = \"host:9092\"`"),
-    ("bootstrap.servers", "write `brokers = \"host:9092\"`"),
-    ("kafka.bootstrap.servers", "write `brokers = \"host:9092\"`"),
-    ("checkpointLocation", "write `directory` in [checkpoint]: one for the whole pipeline"),
-    ("trigger", "write `interval` in [checkpoint]: one for the whole pipeline"),
-    ("processingTime", "write `interval` in [checkpoint]: one for the whole pipeline"),
-    ("outputMode", "write `mode = \"append\"`"),
-    ("partitionBy", "write `partition_by = [\"…\"]` in the query's sink"),
-    ("withWatermark", "write a table [sources.NAME.watermark] with `column` and `delay`"),
-];
-
-impl Unknown {
-    fn explain(&self, known: &[(Vec<String>, &'static str)]) -> ConfigError {
-        let key = self.path.last().map_or("", String::as_str);
-        let elsewhere = || {
-            // The place that shares most of the path is the likeliest.
-            let shared = |pattern: &[String]| {
-                pattern.iter().zip(&self.pattern).take_while(|(a, b)| a == b).count()
-            };
-            let (pattern, _) = known
-                .iter()
-                .filter(|(pattern, name)| *name == key && *pattern != self.pattern)
-                .max_by_key(|(pattern, _)| (shared(pattern), usize::MAX - pattern.len()))?;
-            let names = &self.path;
-            let path: Vec<String> = pattern
-                .iter()
-                .enumerate()
-                .map(|(n, part)| match (part.as_str(), names.get(n)) {
-                    ("*", Some(name)) if n < shared(pattern) && n + 1 < names.len() => {
-                        write_key(name)
-                    }
-                    ("*", _) => "NAME".to_owned(),
-                    _ => part.clone(),
-                })
-                .collect();
-            Some(if path.is_empty() {
-                format!("`{key}` belongs at the top of the file, before any [table]")
-            } else {
-                format!("`{key}` belongs in [{}]", path.join("."))
-            })
-        };
-        let other_name = || {
-            let (_, help) = OTHER_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
-            Some((*help).to_owned())
-        };
-        let help = other_name()
-            .or_else(elsewhere)
-            .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()));
-        let expected = if self.siblings.is_empty() {
-            "no key at all".to_owned()
-        } else {
-            alternatives(self.siblings.iter().copied())
-        };
-        ConfigError::new(format!("unknown key `{}`", write_key(key)))
-            .at(&self.at)
-            .key(write_path(&self.path))
-            .expected(expected)
-            .help(help)
-    }
-}
 
 /// A string that was found, and where.
 #[derive(Clone, Copy)]
@@ -127,6 +23,19 @@ pub(crate) struct Found<'a> {
     pub(crate) node: &'a Node,
     /// Its `${…}` were not looked up: nothing can be said about its value.
     pub(crate) unresolved: bool,
+}
+
+impl Found<'_> {
+    /// The offset in the file of each byte of the text and of its end, across `${…}`.
+    pub(crate) fn offsets(&self) -> Vec<usize> {
+        let at = &self.node.at;
+        let Value::String(text) = &self.node.value else { return vec![at.span().start] };
+        let raw = offsets_of(at.source(), at.span(), &text.raw);
+        match &text.offsets {
+            None => raw,
+            Some(offsets) => offsets.iter().map(|offset| raw[*offset]).collect(),
+        }
+    }
 }
 
 pub(crate) struct Section<'a> {
@@ -149,7 +58,7 @@ impl<'a> Section<'a> {
     pub(crate) fn entry(&self, key: &'static str) -> Option<&'a Entry> {
         if !self.asked.borrow().contains(&key) {
             self.asked.borrow_mut().push(key);
-            self.context.known.borrow_mut().push((self.pattern.clone(), key));
+            self.context.note_key(&self.pattern, key);
         }
         self.table?.get(key)
     }
@@ -295,7 +204,7 @@ impl<'a> Section<'a> {
         for entry in self.rest() {
             let mut path = self.path.clone();
             path.push(entry.key.clone());
-            self.context.unknown.borrow_mut().push(Unknown {
+            self.context.note_unknown(Unknown {
                 path,
                 pattern: self.pattern.clone(),
                 at: entry.key_at.clone(),

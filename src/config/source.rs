@@ -18,7 +18,7 @@ use super::names::check_name;
 use super::secret::{OptionValue, Secret};
 use super::section::Section;
 use super::suggest;
-use super::text::{TextLocation, offsets_of};
+use super::text::TextLocation;
 
 const TIMESTAMPS: &[(&str, TimestampSetting)] = &[
     ("auto", TimestampSetting::Auto),
@@ -81,15 +81,9 @@ fn schema(section: &Section<'_>) -> Option<(String, TextLocation)> {
             text.push_str(comma);
             offsets.extend(std::iter::repeat_n(end, comma.len()));
         }
-        let Value::String(value) = &line.node.value else { continue };
-        let in_file = offsets_of(&file, line.node.at.span(), &value.raw);
-        text.push_str(&value.value);
-        match &value.offsets {
-            None => offsets.extend(&in_file[..value.value.len()]),
-            Some(raw) => {
-                offsets.extend(raw.iter().take(value.value.len()).map(|at| in_file[*at]));
-            }
-        }
+        let in_file = line.offsets();
+        text.push_str(line.text);
+        offsets.extend(in_file.iter().take(line.text.len()));
         end = in_file.last().copied().unwrap_or(0);
     }
     offsets.push(end);

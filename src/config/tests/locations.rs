@@ -1,7 +1,5 @@
 //! Errors of other rooms at their places in the file.
 
-use serde::Deserialize;
-
 use super::super::Settings;
 use super::{assert_text, no_variables, over_base, variables};
 
@@ -98,104 +96,66 @@ fn any_key() {
     assert_eq!(error.location.map_or(0, |location| location.line()), 18);
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum Rule {
-    Spike {
-        #[serde(rename = "threshold")]
-        _threshold: f64,
-        #[serde(default, rename = "direction")]
-        _direction: Direction,
-    },
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Direction {
-    #[default]
-    Up,
-    Down,
-}
-
-/// What is said about `[detectors.a]` with these keys.
-fn detector_report(keys: &str) -> String {
-    let case = format!("[detectors.a]\nquery = \"bronze\"\nvalue = \"n\"\n{keys}");
-    let settings = read(&case);
-    let detector = &settings.detectors[0];
-    match detector.rule().try_into::<Rule>() {
-        Ok(rule) => format!("{rule:?}"),
-        Err(error) => settings.detector_error(detector, &error).to_string(),
-    }
-}
-
 #[test]
 fn parameters_of_detectors() {
-    assert_eq!(
-        detector_report("kind = \"spike\"\nthreshold = 3\ndirection = \"down\""),
-        "Spike { _threshold: 3.0, _direction: Down }"
-    );
+    let settings =
+        read("[detectors.a]\nkind = \"spike\"\nquery = \"bronze\"\nvalue = \"n\"\nthreshhold = 3");
+    let detector = &settings.detectors[0];
+    let help = Some("did you mean `threshold`?".to_owned());
     assert_text(
         &[
-            detector_report("kind = \"spik\"\nthreshold = 3"),
-            detector_report("kind = \"spike\"\nthreshhold = 3"),
-            detector_report("kind = \"spike\"\nthreshold = 3\nwieght = \"n\""),
-            detector_report("kind = \"spike\"\nthreshold = 3\ndirection = \"dwon\""),
-            detector_report("kind = \"spike\"\nthreshold = \"x\""),
-            detector_report("kind = \"spike\""),
+            settings.error_at_detector(detector, Some("kind"), "unknown kind", None),
+            settings.error_at_detector(detector, Some("threshhold"), "too small", None),
+            settings.error_at_key(&["detectors", "a", "threshhold"], "unknown parameter", help),
+            settings.error_at_detector(detector, Some("weight"), "this kind needs a weight", None),
+            settings.error_at_key(&["detectors", "a", "weight"], "this kind needs a weight", None),
+            settings.error_at_detector(detector, None, "no such window", None),
         ]
+        .map(|error| error.to_string())
         .join("\n"),
         r##"
-error: invalid value "spik"
-  --> case.toml:4:8
+error: unknown kind
+  --> case.toml:2:8
    |
- 4 | kind = "spik"
-   |        ^^^^^^
+ 2 | kind = "spike"
+   |        ^^^^^^^
    = key: detectors.a.kind
-   = expected: `spike`
-   = help: did you mean `spike`?
 
-error: unknown key `threshhold`
+error: too small
+  --> case.toml:5:14
+   |
+ 5 | threshhold = 3
+   |              ^
+   = key: detectors.a.threshhold
+
+error: unknown parameter
   --> case.toml:5:1
    |
  5 | threshhold = 3
    | ^^^^^^^^^^
    = key: detectors.a.threshhold
-   = expected: `threshold` or `direction`
    = help: did you mean `threshold`?
 
-error: unknown key `wieght`
-  --> case.toml:6:1
-   |
- 6 | wieght = "n"
-   | ^^^^^^
-   = key: detectors.a.wieght
-   = expected: `threshold` or `direction`
-   = help: did you mean `weight`?
-
-error: invalid value "dwon"
-  --> case.toml:6:13
-   |
- 6 | direction = "dwon"
-   |             ^^^^^^
-   = key: detectors.a.direction
-   = expected: `up` or `down`
-   = help: did you mean `down`?
-
-error: invalid value: string "x"
-  --> case.toml:5:13
-   |
- 5 | threshold = "x"
-   |             ^^^
-   = key: detectors.a.threshold
-   = expected: a number
-
-error: missing key `threshold` in [detectors.a]
+error: this kind needs a weight
   --> case.toml:1:12
    |
  1 | [detectors.a]
    |            ^
-   = key: detectors.a.threshold
-   = expected: threshold = …
+   = key: detectors.a.weight
+
+error: this kind needs a weight
+  --> case.toml:1:12
+   |
+ 1 | [detectors.a]
+   |            ^
+   = key: detectors.a.weight
+
+error: no such window
+  --> case.toml:1:12
+   |
+ 1 | [detectors.a]
+   |            ^
+   = key: detectors.a
 
 "##,
     );

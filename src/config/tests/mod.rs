@@ -1,6 +1,8 @@
 //! What users see: whole reports, compared as they are printed.
 
 mod general_errors;
+mod kafka_errors;
+mod key_errors;
 mod locations;
 mod merging;
 mod properties;

@@ -170,7 +170,7 @@ season = { days = 7 }
     assert_eq!(detector.key, ["endpoint", "method"]);
     assert_eq!(detector.sink.path, "/var/lib/millpond/anomalies");
     assert_eq!(detector.parameters.keys().collect::<Vec<_>>(), ["season", "threshold"]);
-    assert_eq!(detector.rule()["kind"].as_str(), Some("traffic_spike"));
+    assert_eq!(detector.parameters["season"]["days"].as_integer(), Some(7));
 }
 
 #[test]
