@@ -1,0 +1,68 @@
+//! The configurations that come with Millpond.
+
+use std::path::{Path, PathBuf};
+
+use super::super::{Environment, Settings, SinkSettings, load};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+fn shipped(name: &str) -> Settings {
+    load(&[directory().join(name)], &Environment::None).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn all_are_valid() {
+    let mut found = 0;
+    for entry in std::fs::read_dir(directory()).expect("the directory is there") {
+        let path = entry.expect("it can be listed").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            load(std::slice::from_ref(&path), &Environment::None)
+                .unwrap_or_else(|errors| panic!("{}:\n{errors}", path.display()));
+            found += 1;
+        }
+    }
+    assert!(found >= 2, "{found}");
+}
+
+#[test]
+fn weblogs() {
+    let settings = shipped("weblogs.toml");
+    let names: Vec<&str> = settings.queries.iter().map(|query| query.name.as_str()).collect();
+    assert_eq!(names, ["bronze", "endpoint_minutes", "traffic_minutes", "client_minutes"]);
+    let paths: Vec<&str> = settings
+        .queries
+        .iter()
+        .map(|query| {
+            let SinkSettings::Delta(sink) = &query.sinks[0];
+            sink.path.as_str()
+        })
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "./data/bronze",
+            "./data/endpoint_minutes",
+            "./data/traffic_minutes",
+            "./data/client_minutes"
+        ]
+    );
+    let detectors: Vec<&str> =
+        settings.detectors.iter().map(|detector| detector.kind.as_str()).collect();
+    assert_eq!(
+        detectors,
+        ["traffic_spike", "error_rate", "response_time", "client_share", "ratio_to_mean"]
+    );
+    assert_eq!(settings.sources[0].schema_text.lines().count(), 10);
+}
+
+#[test]
+fn transactions() {
+    let settings = shipped("transactions.toml");
+    assert!(settings.sources[0].watermark.is_none());
+    assert_eq!(
+        settings.checkpoint.directory,
+        Path::new("./data/transactions/checkpoints/transactions")
+    );
+}
