@@ -1,16 +1,19 @@
 //! The routes and what goes around them.
 
 use std::fmt::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::BoxBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse, Resource, guard, web};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, Resource, guard, web};
+use bytes::Bytes;
 use serde_json::json;
 
 use super::ServerState;
@@ -75,17 +78,8 @@ pub(super) async fn guard(
         .match_pattern()
         .and_then(|pattern| ROUTES.iter().map(|(path, _)| *path).find(|path| *path == pattern))
         .unwrap_or("other");
-    let mut response = if has_body(&request) {
-        // Nothing here takes a body. It is not read either: the connection closes.
-        let mut refusal = error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "requests to this server have no body",
-        );
-        refusal.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
-        request.into_response(refusal)
-    } else {
-        next.call(request).await?
-    };
+    let mut response =
+        if has_body(&request) { refuse_body(request) } else { next.call(request).await? };
     let status = response.status();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -99,6 +93,36 @@ fn has_body(request: &ServiceRequest) -> bool {
     let headers = request.headers();
     headers.contains_key(TRANSFER_ENCODING)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+}
+
+/// Nothing here takes a body. It is not read either: the connection closes behind the response.
+fn refuse_body(mut request: ServiceRequest) -> ServiceResponse<BoxBody> {
+    let unread = request.take_payload();
+    let refusal = error(StatusCode::PAYLOAD_TOO_LARGE, "requests to this server have no body");
+    request.into_response(refusal.map_body(|_, body| Refusal { body, _unread: unread }.boxed()))
+}
+
+/// The body of a refusal, which holds on to the request's. Once that is dropped, actix-http reads
+/// a chunked one to its end, which need not come, to keep the connection; while it is held, the
+/// connection is closed.
+struct Refusal {
+    body: BoxBody,
+    _unread: Payload,
+}
+
+impl MessageBody for Refusal {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }
 
 fn error(status: StatusCode, message: &str) -> HttpResponse {
@@ -135,11 +159,8 @@ async fn healthz(state: State) -> HttpResponse {
 }
 
 async fn readyz(state: State) -> HttpResponse {
-    let checks: Vec<_> = state
-        .pipelines
-        .iter()
-        .map(|pipeline| (pipeline.name(), pipeline.readiness()))
-        .collect();
+    let checks: Vec<_> =
+        state.pipelines.iter().map(|pipeline| (pipeline.name(), pipeline.readiness())).collect();
     // A daemon without pipelines does no work.
     let ready = !checks.is_empty() && checks.iter().all(|(_, readiness)| readiness.ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

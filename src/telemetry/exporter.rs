@@ -67,11 +67,7 @@ pub fn revision() -> &'static str {
 /// of their names, then the process's own figures. Gauges that age by themselves (watermark lag,
 /// checkpoint age, readiness) are brought up to `now` from `pipelines` first, so that a pipeline
 /// that hangs shows it.
-pub fn render(
-    handle: &PrometheusHandle,
-    pipelines: &[Arc<PipelineProgress>],
-    now: Now,
-) -> String {
+pub fn render(handle: &PrometheusHandle, pipelines: &[Arc<PipelineProgress>], now: Now) -> String {
     for pipeline in pipelines {
         pipeline.export(now);
     }
@@ -133,13 +129,12 @@ impl Upkeep {
     ) -> Result<Self, ExporterError> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread =
-            std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
-                while !stopped.load(Ordering::Acquire) {
-                    tidy(&handle, &pipelines, Now::read());
-                    std::thread::park_timeout(UPKEEP_INTERVAL);
-                }
-            })?;
+        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                tidy(&handle, &pipelines, Now::read());
+                std::thread::park_timeout(UPKEEP_INTERVAL);
+            }
+        })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }

@@ -205,10 +205,7 @@ pub(crate) fn capture(directives: &str, work: impl FnOnce()) -> Vec<serde_json::
             .with_filter(filter(directives).expect("a test's filter is sound")),
     );
     tracing::subscriber::with_default(subscriber, work);
-    log.text()
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
-        .collect()
+    log.text().lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
 }
 
 #[cfg(test)]
@@ -231,10 +228,7 @@ mod tests {
         };
         assert_eq!(messages("info"), ["librdkafka trouble"]);
         assert_eq!(messages("debug"), ["librdkafka trouble", "millpond::sink ours"]);
-        assert_eq!(
-            messages("warn,librdkafka=debug"),
-            ["librdkafka chatter", "librdkafka trouble"]
-        );
+        assert_eq!(messages("warn,librdkafka=debug"), ["librdkafka chatter", "librdkafka trouble"]);
         assert_eq!(
             messages("error,deltalake_core=trace"),
             ["librdkafka trouble", "deltalake_core::kernel chatter"]

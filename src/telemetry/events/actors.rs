@@ -80,7 +80,9 @@ impl ActorExited<'_> {
         let Self { pipeline, actor, member, cause, error } = self;
         let error = error.map(tracing::field::display);
         match cause {
-            ExitCause::Stopped => debug!(pipeline, actor, member, cause = %cause, error, "actor exited"),
+            ExitCause::Stopped => {
+                debug!(pipeline, actor, member, cause = %cause, error, "actor exited")
+            }
             ExitCause::Panic | ExitCause::Error | ExitCause::Stalled => {
                 error!(pipeline, actor, member, cause = %cause, error, "actor exited");
             }

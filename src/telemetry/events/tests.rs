@@ -106,15 +106,8 @@ fn everything() {
     EpochAligned { pipeline, number: 12, align: ms(3) }.emit();
     FileWritten { pipeline, sink, path: "date=2023-11-14/part-0.parquet", rows: 40, bytes: 5000 }
         .emit();
-    EpochDurable {
-        pipeline,
-        number: 12,
-        bytes: 900,
-        segments: 2,
-        snapshot: ms(5),
-        write: ms(8),
-    }
-    .emit();
+    EpochDurable { pipeline, number: 12, bytes: 900, segments: 2, snapshot: ms(5), write: ms(8) }
+        .emit();
     let error: &dyn std::fmt::Display = &"conflict";
     SinkRetrying { pipeline, sink, reason: "conflict", error, attempt: 1, backoff: ms(100) }.emit();
     SinkRecovered { pipeline, sink, attempts: 1 }.emit();
@@ -128,13 +121,8 @@ fn everything() {
     AnomalyFound { pipeline, anomaly: &spike() }.emit();
     DetectorSeries { pipeline, detector: "spikes", series: 8 }.emit();
 
-    let exit = |cause, error| ActorExited {
-        pipeline,
-        actor: "committer",
-        member: sink,
-        cause,
-        error,
-    };
+    let exit =
+        |cause, error| ActorExited { pipeline, actor: "committer", member: sink, cause, error };
     exit(ExitCause::Error, Some(&"disk full")).emit();
     exit(ExitCause::Stopped, None).emit();
     PipelineRestarting {
@@ -188,8 +176,14 @@ fn events_count_what_they_say() {
         assert_value(&page, &format!("{name}{labels}"), expected);
     }
     for (series, expected) in [
-        ("source_partition_idle{pipeline=\"weblogs\",source=\"logs\",partition=\"web-logs-1\"}", 1.0),
-        ("kafka_broker_round_trip_seconds{pipeline=\"weblogs\",source=\"logs\",broker=\"1\"}", 0.004),
+        (
+            "source_partition_idle{pipeline=\"weblogs\",source=\"logs\",partition=\"web-logs-1\"}",
+            1.0,
+        ),
+        (
+            "kafka_broker_round_trip_seconds{pipeline=\"weblogs\",source=\"logs\",broker=\"1\"}",
+            0.004,
+        ),
         (
             "codec_dead_letter_records_total{pipeline=\"weblogs\",source=\"logs\",reason=\"syntax\"}",
             1.0,
@@ -211,7 +205,10 @@ fn events_count_what_they_say() {
             "detector_anomalies_total{pipeline=\"weblogs\",detector=\"spikes\",severity=\"info\"}",
             0.0,
         ),
-        ("actor_mailbox_messages{pipeline=\"weblogs\",actor=\"reader\",member=\"web-logs-0\"}", 3.0),
+        (
+            "actor_mailbox_messages{pipeline=\"weblogs\",actor=\"reader\",member=\"web-logs-0\"}",
+            3.0,
+        ),
     ] {
         assert_value(&page, &format!("millpond_{series}"), expected);
     }
@@ -321,8 +318,7 @@ fn rejected_records_are_all_counted_and_rarely_logged() {
                 let reader = &readers[n as usize % 2];
                 let now = start + PERIOD * n / 500;
                 let reason = if n % 10 == 0 { "type" } else { "syntax" };
-                RecordRejected { reader, offset: i64::from(n), reason, error: &"bad" }
-                    .emit_at(now);
+                RecordRejected { reader, offset: i64::from(n), reason, error: &"bad" }.emit_at(now);
             }
         });
     });

@@ -99,8 +99,7 @@ pub struct Name<K, const N: usize> {
 }
 
 /// Shown to recorders that filter by origin; ours does not.
-static METADATA: Metadata<'static> =
-    Metadata::new("millpond", Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> = Metadata::new("millpond", Level::INFO, Some(module_path!()));
 
 impl<K, const N: usize> Name<K, N> {
     const fn new(name: &'static str, labels: [&'static str; N]) -> Self {

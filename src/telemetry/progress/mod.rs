@@ -168,11 +168,7 @@ impl PipelineProgress {
             started: now,
             restarts: AtomicU64::new(0),
             watermark: Maybe::none(),
-            life: Mutex::new(Life {
-                state: PipelineState::Starting,
-                fault: None,
-                faulted: false,
-            }),
+            life: Mutex::new(Life { state: PipelineState::Starting, fault: None, faulted: false }),
             checkpoint: Mutex::new(Checkpoint {
                 limit: CHECKPOINT_LIMIT,
                 durable: None,
@@ -337,16 +333,17 @@ impl PipelineProgress {
 
     fn readiness_at(&self, now: Now) -> Readiness {
         let state = self.state();
-        let running =
-            (state != PipelineState::Running).then(|| format!("the pipeline is {state}"));
-        let assigned = self.sources.list().iter().find(|source| !source.is_assigned()).map(
-            |source| format!("source '{}' has not been given its partitions yet", source.name()),
-        );
+        let running = (state != PipelineState::Running).then(|| format!("the pipeline is {state}"));
+        let assigned =
+            self.sources.list().iter().find(|source| !source.is_assigned()).map(|source| {
+                format!("source '{}' has not been given its partitions yet", source.name())
+            });
         let sinks = self.sinks.list().iter().find_map(|sink| sink.trouble());
         let checkpointing = {
             let checkpoint = lock(&self.checkpoint);
             let failure = checkpoint.error.as_ref();
-            let of = failure.map_or(String::new(), |error| format!("; the last one failed: {error}"));
+            let of =
+                failure.map_or(String::new(), |error| format!("; the last one failed: {error}"));
             match checkpoint.durable_here {
                 None => Some(format!("no epoch has become durable yet{of}")),
                 Some(durable) => {

@@ -64,12 +64,8 @@ impl QueryProgress {
 
     /// What it is: the plan's fingerprint, the output mode, the SQL, whether it keeps windows.
     pub fn describe(&self, fingerprint: &str, mode: &str, sql: &str, windowed: bool) {
-        *lock(&self.about) = About {
-            fingerprint: fingerprint.into(),
-            mode: mode.into(),
-            sql: sql.into(),
-            windowed,
-        };
+        *lock(&self.about) =
+            About { fingerprint: fingerprint.into(), mode: mode.into(), sql: sql.into(), windowed };
     }
 
     /// It handed `rows` to its sinks.

@@ -27,9 +27,8 @@ impl<const N: usize> Rates<N> {
     /// Notes where the counters are.
     pub fn sample(&self, now: Instant, counters: [u64; N]) {
         let mut samples = lock(&self.samples);
-        let fresh = samples
-            .back()
-            .is_none_or(|(last, _)| now.saturating_duration_since(*last) >= SPACING);
+        let fresh =
+            samples.back().is_none_or(|(last, _)| now.saturating_duration_since(*last) >= SPACING);
         if fresh {
             samples.push_back((now, counters));
         }

@@ -63,7 +63,14 @@ impl SinkProgress {
 
     /// It committed `files` with `rows` rows and `bytes` bytes in `took`; a table is at `version`
     /// now.
-    pub fn committed(&self, version: Option<i64>, rows: u64, files: u64, bytes: u64, took: Duration) {
+    pub fn committed(
+        &self,
+        version: Option<i64>,
+        rows: u64,
+        files: u64,
+        bytes: u64,
+        took: Duration,
+    ) {
         let now = Now::read();
         let mut inner = lock(&self.inner);
         inner.open = true;

@@ -51,11 +51,7 @@ struct Totals {
 
 impl Totals {
     fn rates(&self) -> [u64; 3] {
-        [
-            self.input_rows.load(Relaxed),
-            self.processed_rows.load(Relaxed),
-            self.bytes.load(Relaxed),
-        ]
+        [self.input_rows.load(Relaxed), self.processed_rows.load(Relaxed), self.bytes.load(Relaxed)]
     }
 }
 
@@ -160,8 +156,7 @@ impl SourceProgress {
 
     pub(super) fn report(&self, now: Now) -> SourceReport {
         let counters = self.totals.rates();
-        let [input_rate, processed_rate, byte_rate] =
-            self.rates.per_second(now.instant, counters);
+        let [input_rate, processed_rate, byte_rate] = self.rates.per_second(now.instant, counters);
         let partitions: Vec<PartitionReport> = lock(&self.partitions)
             .iter()
             .map(|(name, partition)| partition.report(Arc::clone(name)))

@@ -88,7 +88,14 @@ fn the_json_has_sparks_names() {
     traffic.watermark(i64::MAX);
     pipeline.sink("gold").committed(Some(7), 40, 2, 1234, Duration::from_millis(12));
     pipeline.epoch_aligned(Duration::from_millis(3));
-    pipeline.epoch_durable_at(12, 999, 4, Duration::from_millis(5), Duration::from_millis(8), start);
+    pipeline.epoch_durable_at(
+        12,
+        999,
+        4,
+        Duration::from_millis(5),
+        Duration::from_millis(8),
+        start,
+    );
     pipeline.epoch_committed(12, Duration::from_millis(20));
     pipeline.anomaly(anomaly(1, Severity::Critical));
     pipeline.detector("spikes").series(8);
@@ -154,10 +161,7 @@ fn readiness_says_what_is_missing_and_follows_what_happens() {
 
     pipeline.sink("gold").retrying("permission denied", 2, seconds(4));
     let reason = at(3).sinks_reachable.reason.expect("it is retrying");
-    assert_eq!(
-        reason,
-        "sink 'gold' is retrying after 2 failed attempts: permission denied"
-    );
+    assert_eq!(reason, "sink 'gold' is retrying after 2 failed attempts: permission denied");
     pipeline.sink("gold").recovered();
     assert!(at(3).ready);
     pipeline.source("logs").unassigned();
