@@ -48,7 +48,8 @@ pub fn recorder() -> Result<PrometheusRecorder, ExporterError> {
 }
 
 /// Makes a recorder the process's own and counts the build. The handle is what [`render`] and
-/// [`Upkeep`] take.
+/// [`Upkeep`] take. To be called before anything is counted: a metric that was looked up earlier
+/// leads nowhere.
 pub fn install() -> Result<PrometheusHandle, ExporterError> {
     let recorder = recorder()?;
     let handle = recorder.handle();

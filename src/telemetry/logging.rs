@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
@@ -168,23 +169,26 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     );
 }
 
-/// A writer that keeps what is logged in memory, for tests of what is logged.
+/// A writer that keeps what is logged in memory.
+#[cfg(test)]
 #[derive(Clone, Debug, Default)]
-pub struct MemoryLog(Arc<Mutex<Vec<u8>>>);
+struct MemoryLog(Arc<Mutex<Vec<u8>>>);
 
+#[cfg(test)]
 impl MemoryLog {
     /// What was logged so far.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         String::from_utf8_lossy(&super::lock(&self.0)).into_owned()
     }
 
     /// As a writer for [`LogOptions`].
-    pub fn writer(&self) -> BoxMakeWriter {
+    fn writer(&self) -> BoxMakeWriter {
         let log = self.clone();
         BoxMakeWriter::new(move || log.clone())
     }
 }
 
+#[cfg(test)]
 impl io::Write for MemoryLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         super::lock(&self.0).extend_from_slice(bytes);

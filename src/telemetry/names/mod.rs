@@ -1,4 +1,4 @@
-//! Every metric of the daemon, once: [`table`] holds name, type, unit, labels, help and buckets.
+//! Every metric of the daemon, once: `table.rs` holds name, type, unit, labels, help and buckets.
 //!
 //! The same table makes the handles (so a label cannot be forgotten or misspelt), the HELP lines,
 //! the histogram buckets and the page in the documentation ([`markdown`]). Naming follows
