@@ -1,0 +1,281 @@
+//! The table itself: one entry a metric.
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::{Entry, Kind, Name, Unit};
+
+/// What the values of each label are, and so what bounds their number.
+pub const LABELS: &[(&str, &str)] = &[
+    ("actor", "kind of actor: `reader`, `aggregator`, `committer` and so on"),
+    ("broker", "id of a Kafka broker of the cluster"),
+    ("cause", "why an actor ended: `panic`, `error`, `stopped`, `stalled`"),
+    ("check", "what readiness looks at: `running`, `assigned`, `checkpointing`, `sinks_reachable`"),
+    ("code", "name of one of librdkafka's error codes"),
+    ("detector", "name of a detector in the configuration"),
+    ("change", "direction of a rebalance: `assigned`, `revoked`"),
+    ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
+    ("partition", "partition of a source; for Kafka `topic-number`"),
+    ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
+    ("pipeline", "name of a pipeline in the configuration"),
+    ("query", "name of a query in the configuration"),
+    ("reason", "why, as one of a fixed list of short codes"),
+    ("revision", "revision of the source code that was built, or `unknown`"),
+    ("route", "pattern of a path of the HTTP server, or `other`"),
+    ("severity", "of an anomaly: `info`, `warning`, `critical`"),
+    ("shard", "number of a shard of the key space of a query"),
+    ("sink", "name of a sink in the configuration"),
+    ("source", "name of a source in the configuration"),
+    ("stage", "how far an epoch came: `started`, `aligned`, `durable`, `committed`, `failed`"),
+    (
+        "state",
+        "state of a pipeline: `starting`, `running`, `restarting`, `stopping`, `stopped`, `failed`",
+    ),
+    ("status", "HTTP status code"),
+    ("version", "version of Millpond"),
+];
+
+/// Of work that is done once a batch: 0.1 ms to 10 s.
+const SHORT: &[f64] =
+    &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+/// Of work that is done once an epoch: 1 ms to 2 min.
+const LONG: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
+/// Records of a batch.
+const BATCH: &[f64] = &[1.0, 10.0, 100.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3, 64e3];
+/// Rows of a commit: one to 100 million.
+const ROWS: &[f64] = &[1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+/// Files of a commit.
+const FILES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// Bytes of a data file: 4 KiB to 1 GiB.
+const SIZES: &[f64] = &[
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+];
+
+macro_rules! buckets {
+    () => {
+        &[]
+    };
+    ($buckets:expr) => {
+        $buckets
+    };
+}
+
+macro_rules! table {
+    ($($constant:ident = $kind:ident($unit:expr) $name:literal [$($label:literal),*]
+        $(in $buckets:expr)?, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Name<$kind, { const LABELS: &[&str] = &[$($label),*]; LABELS.len() }> =
+                Name::new($name, [$($label),*]);
+        )*
+
+        /// All of them, in the order of the documentation.
+        pub const ALL: &[Entry] = &[
+            $(Entry {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                labels: &[$($label),*],
+                help: $help,
+                buckets: buckets!($($buckets)?),
+            }),*
+        ];
+    };
+}
+
+table! {
+    // The daemon.
+    BUILD = Gauge(Unit::Info) "millpond_build_info" ["version", "revision"],
+        "The build that is running.";
+    CONFIG_LOADED = Gauge(Unit::UnixSeconds) "millpond_config_loaded_timestamp_seconds" [],
+        "When the configuration was last loaded.";
+    HTTP_REQUESTS = Counter(Unit::Count("requests"))
+        "millpond_http_requests_total" ["route", "status"],
+        "Requests that the HTTP server answered.";
+    HTTP_SECONDS = Histogram(Unit::Seconds)
+        "millpond_http_request_duration_seconds" ["route"] in SHORT,
+        "Time to answer a request of the HTTP server.";
+
+    // Sources.
+    PARTITIONS = Gauge(Unit::Count("partitions"))
+        "millpond_source_assigned_partitions" ["pipeline", "source"],
+        "Partitions that this daemon reads.";
+    REBALANCES = Counter(Unit::Count("rebalances"))
+        "millpond_source_rebalances_total" ["pipeline", "source", "change"],
+        "Times that partitions were assigned or revoked.";
+    RECORDS = Counter(Unit::Count("records"))
+        "millpond_source_records_total" ["pipeline", "source", "partition"],
+        "Records read, those read again after a restart included.";
+    RECORD_BYTES = Counter(Unit::Bytes)
+        "millpond_source_bytes_total" ["pipeline", "source", "partition"],
+        "Bytes of the keys and payloads of the records read.";
+    BATCH_RECORDS = Histogram(Unit::Count("records"))
+        "millpond_source_batch_records" ["pipeline", "source"] in BATCH,
+        "Records of a batch.";
+    CONSUMER_LAG = Gauge(Unit::Count("records"))
+        "millpond_source_consumer_lag_records" ["pipeline", "source", "partition"],
+        "Records in the partition that have not been read yet.";
+    NEWEST_EVENT = Gauge(Unit::UnixSeconds)
+        "millpond_source_newest_event_timestamp_seconds" ["pipeline", "source", "partition"],
+        "Newest event time read from the partition.";
+    IDLE = Gauge(Unit::Flag("idle"))
+        "millpond_source_partition_idle" ["pipeline", "source", "partition"],
+        "Whether the partition is left out of the watermark because nothing arrives.";
+    CREDIT_WAIT = Histogram(Unit::Seconds)
+        "millpond_source_credit_wait_seconds" ["pipeline", "source"] in SHORT,
+        "Time that readers waited for credit because what is downstream was full.";
+    DECODED_ROWS = Counter(Unit::Count("rows"))
+        "millpond_codec_decoded_rows_total" ["pipeline", "source"],
+        "Rows decoded from records.";
+    DECODE_SECONDS = Histogram(Unit::Seconds)
+        "millpond_codec_decode_duration_seconds" ["pipeline", "source"] in SHORT,
+        "Time to decode a batch.";
+    DEAD_LETTERS = Counter(Unit::Count("records"))
+        "millpond_codec_dead_letter_records_total" ["pipeline", "source", "reason"],
+        "Records that could not be decoded and went to the dead letters.";
+    TOMBSTONES = Counter(Unit::Count("tombstones"))
+        "millpond_codec_skipped_tombstones_total" ["pipeline", "source"],
+        "Records without a payload, which hold no row.";
+
+    // Kafka.
+    KAFKA_ERRORS = Counter(Unit::Count("errors"))
+        "millpond_kafka_errors_total" ["pipeline", "source", "code"],
+        "Errors that librdkafka reported.";
+    KAFKA_RTT = Gauge(Unit::Seconds)
+        "millpond_kafka_broker_round_trip_seconds" ["pipeline", "source", "broker"],
+        "Mean round trip to the broker over librdkafka's last statistics interval.";
+    KAFKA_QUEUE_RECORDS = Gauge(Unit::Count("records"))
+        "millpond_kafka_fetch_queue_records" ["pipeline", "source"],
+        "Records that librdkafka has fetched and nobody has read.";
+    KAFKA_QUEUE_BYTES = Gauge(Unit::Bytes)
+        "millpond_kafka_fetch_queue_bytes" ["pipeline", "source"],
+        "Bytes of the records that librdkafka has fetched and nobody has read.";
+
+    // Event time and queries.
+    WATERMARK = Gauge(Unit::UnixSeconds)
+        "millpond_pipeline_watermark_timestamp_seconds" ["pipeline"],
+        "Watermark of the pipeline.";
+    WATERMARK_LAG = Gauge(Unit::Seconds)
+        "millpond_pipeline_watermark_lag_seconds" ["pipeline"],
+        "How far the watermark lies behind the wall clock.";
+    OUTPUT_ROWS = Counter(Unit::Count("rows"))
+        "millpond_query_output_rows_total" ["pipeline", "query"],
+        "Rows that the query handed to its sinks.";
+    CLOSED_WINDOWS = Counter(Unit::Count("windows"))
+        "millpond_query_closed_windows_total" ["pipeline", "query"],
+        "Windows that the watermark closed.";
+    LATE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_query_late_rows_total" ["pipeline", "query"],
+        "Rows that came after all of their windows had closed.";
+    NULL_TIME_ROWS = Counter(Unit::Count("rows"))
+        "millpond_query_null_event_time_rows_total" ["pipeline", "query"],
+        "Rows without an event time, which belong to no window.";
+    STATE_WINDOWS = Gauge(Unit::Count("windows"))
+        "millpond_state_open_windows" ["pipeline", "query", "shard"],
+        "Windows open in the state of the shard.";
+    STATE_GROUPS = Gauge(Unit::Count("groups"))
+        "millpond_state_groups" ["pipeline", "query", "shard"],
+        "Groups in the state of the shard, over all open windows.";
+    STATE_BYTES = Gauge(Unit::Bytes)
+        "millpond_state_bytes" ["pipeline", "query", "shard"],
+        "Memory of the state of the shard.";
+
+    // Checkpoints.
+    EPOCHS = Counter(Unit::Count("epochs"))
+        "millpond_checkpoint_epochs_total" ["pipeline", "stage"],
+        "Epochs that reached a stage.";
+    EPOCH_NUMBER = Gauge(Unit::Number("epoch"))
+        "millpond_checkpoint_durable_epoch" ["pipeline"],
+        "Number of the last durable epoch.";
+    CHECKPOINT_SECONDS = Histogram(Unit::Seconds)
+        "millpond_checkpoint_duration_seconds" ["pipeline", "phase"] in LONG,
+        "Time that the phases of an epoch took.";
+    CHECKPOINT_BYTES = Gauge(Unit::Bytes)
+        "millpond_checkpoint_last_size_bytes" ["pipeline"],
+        "Bytes that the last durable epoch wrote.";
+    CHECKPOINT_BYTES_TOTAL = Counter(Unit::Bytes)
+        "millpond_checkpoint_written_bytes_total" ["pipeline"],
+        "Bytes that durable epochs wrote.";
+    CHECKPOINT_SEGMENTS = Counter(Unit::Count("segments"))
+        "millpond_checkpoint_written_segments_total" ["pipeline"],
+        "State segments that durable epochs wrote.";
+    CHECKPOINT_DURABLE = Gauge(Unit::UnixSeconds)
+        "millpond_checkpoint_durable_timestamp_seconds" ["pipeline"],
+        "When the last epoch became durable.";
+    CHECKPOINT_AGE = Gauge(Unit::Seconds)
+        "millpond_checkpoint_age_seconds" ["pipeline"],
+        "Time since the last epoch became durable.";
+
+    // Sinks.
+    SINK_COMMITS = Counter(Unit::Count("commits"))
+        "millpond_sink_commits_total" ["pipeline", "sink"],
+        "Commits that the sink made.";
+    SINK_COMMIT_SECONDS = Histogram(Unit::Seconds)
+        "millpond_sink_commit_duration_seconds" ["pipeline", "sink"] in LONG,
+        "Time that a commit took.";
+    SINK_COMMIT_ROWS = Histogram(Unit::Count("rows"))
+        "millpond_sink_commit_rows" ["pipeline", "sink"] in ROWS,
+        "Rows of a commit.";
+    SINK_COMMIT_FILES = Histogram(Unit::Count("files"))
+        "millpond_sink_commit_files" ["pipeline", "sink"] in FILES,
+        "Files of a commit.";
+    SINK_ROWS = Counter(Unit::Count("rows"))
+        "millpond_sink_committed_rows_total" ["pipeline", "sink"],
+        "Rows committed.";
+    SINK_BYTES = Counter(Unit::Bytes)
+        "millpond_sink_committed_bytes_total" ["pipeline", "sink"],
+        "Bytes of the files committed.";
+    SINK_FILE_BYTES = Histogram(Unit::Bytes)
+        "millpond_sink_file_size_bytes" ["pipeline", "sink"] in SIZES,
+        "Size of the data files written.";
+    SINK_VERSION = Gauge(Unit::Number("version"))
+        "millpond_sink_table_version" ["pipeline", "sink"],
+        "Version of the Delta table that the last commit made.";
+    SINK_RETRIES = Counter(Unit::Count("retries"))
+        "millpond_sink_retries_total" ["pipeline", "sink", "reason"],
+        "Attempts of the sink that failed and are tried again.";
+    SINK_RETRYING = Gauge(Unit::Flag("retrying"))
+        "millpond_sink_retrying" ["pipeline", "sink"],
+        "Whether the sink's last attempt failed and it waits for the next one.";
+    SINK_FENCED = Counter(Unit::Count("fencings"))
+        "millpond_sink_fencings_total" ["pipeline", "sink"],
+        "Commits refused because another daemon had committed the same input.";
+
+    // Actors and pipelines.
+    ACTOR_STARTS = Counter(Unit::Count("starts"))
+        "millpond_actor_starts_total" ["pipeline", "actor"],
+        "Actors started.";
+    ACTOR_EXITS = Counter(Unit::Count("exits"))
+        "millpond_actor_exits_total" ["pipeline", "actor", "cause"],
+        "Actors that ended.";
+    MAILBOX = Gauge(Unit::Count("messages"))
+        "millpond_actor_mailbox_messages" ["pipeline", "actor", "member"],
+        "Messages waiting in the actor's mailbox.";
+    RESTARTS = Counter(Unit::Count("restarts"))
+        "millpond_pipeline_restarts_total" ["pipeline", "actor", "cause"],
+        "Restarts of the pipeline, by the actor that failed first and why.";
+    STATE = Gauge(Unit::Flag("state"))
+        "millpond_pipeline_state" ["pipeline", "state"],
+        "Whether the pipeline is in the state.";
+    READY = Gauge(Unit::Flag("ready"))
+        "millpond_pipeline_ready" ["pipeline", "check"],
+        "Whether the check of the readiness endpoint passes.";
+
+    // Anomalies.
+    ANOMALIES = Counter(Unit::Count("anomalies"))
+        "millpond_detector_anomalies_total" ["pipeline", "detector", "severity"],
+        "Anomalies found.";
+    SERIES = Gauge(Unit::Count("series"))
+        "millpond_detector_series" ["pipeline", "detector"],
+        "Series that the detector keeps a baseline of.";
+}
