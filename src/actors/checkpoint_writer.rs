@@ -286,6 +286,7 @@ impl CheckpointWriter {
         epoch.committed = false;
         epoch.positions.extend(parts.positions.clone());
         epoch.operators = parts.operators;
+        epoch.operators.insert(super::generation::INSTANCE.into(), self.instance.clone().into());
         let mut write_segments = Vec::new();
         let mut closed = Vec::new();
         for (query, shard, delta) in parts.states {

@@ -33,7 +33,6 @@ pub struct EpochDurable {
 /// Owns a table and its open files. Nothing else runs in this actor while it works on them
 /// (`ctx.wait`), so a table that can't be written holds its input back, and with it the readers.
 pub struct DeltaCommitter {
-    pub(super) pipeline: Arc<str>,
     pub(super) sink: Arc<str>,
     pub(super) name: ActorName,
     pub(super) health: Arc<Health>,
@@ -42,7 +41,6 @@ pub struct DeltaCommitter {
     /// Taken out while a future works on it; always back when a handler runs.
     pub(super) work: Option<Box<Work>>,
     pub(super) checkpoint: Addr<CheckpointWriter>,
-    pub(super) progress: Arc<SinkProgress>,
 }
 
 /// What a committer works on.

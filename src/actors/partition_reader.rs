@@ -97,7 +97,7 @@ pub struct PartitionReader {
     pub(super) limits: BatchLimits,
     pub(super) routes: Vec<Route>,
     pub(super) dead_letters: Option<DeadLetterRoute>,
-    pub(super) tracker: Option<Addr<WatermarkTracker>>,
+    pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
     pub(super) watermark: SharedWatermark,
     /// How far ahead of the watermark this reader may be, in microseconds.
     pub(super) max_ahead: i64,
@@ -368,7 +368,8 @@ impl PartitionReader {
     }
 
     fn tell_tracker(&self, max_event_time: Option<i64>) {
-        if let Some(tracker) = &self.tracker {
+        if let Some((tracker, health)) = &self.tracker {
+            health.enqueued();
             tracker.do_send(Seen { partition: self.id.clone(), max_event_time });
         }
     }
