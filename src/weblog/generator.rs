@@ -247,6 +247,11 @@ impl Generator {
         self.options.start + self.reached
     }
 
+    /// Whether the log has reached [`MAX_SPAN`] and goes on no further.
+    pub fn is_over(&self) -> bool {
+        self.reached >= MAX_SPAN
+    }
+
     /// When the next record arrives: event time, microseconds since the Unix epoch.
     pub fn next_event_time(&self) -> i64 {
         self.options.start.saturating_add(self.next as i64)

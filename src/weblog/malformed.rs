@@ -35,6 +35,19 @@ impl Malformation {
     ];
 }
 
+impl std::fmt::Display for Malformation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "truncated",
+            Self::WrongType => "wrong_type",
+            Self::MissingField => "missing_field",
+            Self::Empty => "empty",
+            Self::BinaryNoise => "binary_noise",
+            Self::NotAnObject => "not_an_object",
+        })
+    }
+}
+
 const TYPED: [&[u8]; 3] = [b"\"timestamp\":", b"\"status_code\":", b"\"response_time\":"];
 const REQUIRED: [&[u8]; 3] = [b"\"timestamp\":", b"\"endpoint\":", b"\"status_code\":"];
 const WRONG: [&[u8]; 3] = [b"[true]", b"\"n/a\"", b"{\"value\":1}"];

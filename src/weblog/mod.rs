@@ -22,6 +22,7 @@ mod math;
 pub mod output;
 mod pacer;
 mod rng;
+mod run;
 mod script;
 mod tables;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 pub use generator::{DEFAULT_START, Generator, GeneratorOptions, MAX_SPAN, Rate, Stats};
 pub use malformed::Malformation;
 pub use pacer::{Due, Pacer};
+pub use run::{Progress, RunOptions, run};
 pub use script::{AnomalyKind, Script, ScriptedAnomaly, TrueAnomaly};
 pub use units::{instant_text, parse_duration, parse_quantity};
 

@@ -91,7 +91,7 @@ fn well_formed(record: &[u8]) -> Result<(i64, Value), String> {
 fn the_same_seed_gives_the_same_bytes() {
     let options = GeneratorOptions {
         seed: 42,
-        script: Script::demo_over(40 * SECOND),
+        script: Script::demo_over(25 * SECOND),
         diurnal: 1.0,
         late: 0.01,
         malformed: 0.01,

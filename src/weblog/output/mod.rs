@@ -2,6 +2,8 @@
 
 mod directory;
 mod kafka;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::Write;
