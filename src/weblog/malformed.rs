@@ -71,7 +71,8 @@ pub(super) fn corrupt(buffer: &mut Vec<u8>, start: usize, how: Malformation, rng
             let field = rng.below(REQUIRED.len() as u32) as usize;
             if let Some((name, value)) = find_field(&buffer[start..], REQUIRED[field]) {
                 // None of the required fields is the last: a comma follows.
-                buffer.drain(start + name..start + value.end + 1);
+                let end = (start + value.end + 1).min(buffer.len());
+                buffer.drain(start + name..end);
             }
         }
         Malformation::Empty => buffer.truncate(start),

@@ -53,14 +53,14 @@ pub enum WeblogError {
     #[error("{0}")]
     Invalid(String),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {reason}", path.display())]
     Io {
         /// The file, or what stands for it.
         path: PathBuf,
         /// What was to be done with it.
         action: &'static str,
-        /// The operating system's reason.
-        source: std::io::Error,
+        /// The operating system's reason. Not a `source`, since it is part of the text.
+        reason: std::io::Error,
     },
     /// Kafka refused something, or did not answer.
     #[error("kafka at {brokers}: {reason}")]
@@ -79,7 +79,7 @@ impl WeblogError {
 
     /// Whether the reader at the other end of a pipe has gone, which is how readers say "enough".
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+        matches!(self, Self::Io { reason, .. } if reason.kind() == std::io::ErrorKind::BrokenPipe)
     }
 }
 

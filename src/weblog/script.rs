@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -258,7 +257,7 @@ impl Script {
     /// The script that `--anomalies` names: `none`, `demo`, `hourly`, or a file.
     ///
     /// # Errors
-    /// [`WeblogError::Io`] if the file cannot be read, [`WeblogError::Invalid`] if it is no script.
+    /// [`WeblogError::Invalid`] if it cannot be read or is no script.
     pub fn load(name: &str) -> Result<Self, WeblogError> {
         match name {
             "none" => return Ok(Self::none()),
@@ -266,11 +265,10 @@ impl Script {
             "hourly" => return Ok(Self::hourly()),
             _ => {}
         }
-        let path = Path::new(name);
-        let text = std::fs::read_to_string(path).map_err(|source| WeblogError::Io {
-            path: path.to_owned(),
-            action: "read the script (a file, or one of none, demo, hourly)",
-            source,
+        let text = std::fs::read_to_string(name).map_err(|reason| {
+            WeblogError::invalid(format!(
+                "script '{name}' is none of none, demo and hourly, and cannot be read: {reason}"
+            ))
         })?;
         Self::parse(&text).map_err(|error| WeblogError::invalid(format!("{name}: {error}")))
     }

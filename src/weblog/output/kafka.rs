@@ -19,6 +19,9 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an interrupted run waits for records that are on their way.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
+/// How many different things are told while a log is written.
+const MAX_NOTICES: usize = 16;
+
 /// What a record's key is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Key {
@@ -62,18 +65,23 @@ struct Deliveries {
     failed: AtomicU64,
     /// The last thing that librdkafka complained about.
     complaint: Mutex<Option<String>>,
-    /// What the person at the terminal has not been told.
+    /// What the person at the terminal has been told, so that it is told once.
+    told: Mutex<Vec<String>>,
+    /// What is to be told next.
     notice: Mutex<Option<String>>,
 }
 
 impl Deliveries {
-    fn complain(&self, text: String) {
+    fn complain(&self, text: &str) {
+        // How long a connection was tried, and how often, differs each time and says nothing.
+        let text = text.split(" (after ").next().unwrap_or(text);
         // Nothing is done under these locks that can panic: what they hold is whole.
-        let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaint.as_deref() != Some(&text) {
-            *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
-            *complaint = Some(text);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MAX_NOTICES && !told.iter().any(|known| known == text) {
+            told.push(text.to_owned());
+            *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
         }
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
     }
 
     fn last_complaint(&self) -> Option<String> {
@@ -92,7 +100,7 @@ impl ClientContext for Deliveries {
             _ if reason.is_empty() => error.to_string(),
             _ => reason.to_owned(),
         };
-        self.complain(text);
+        self.complain(&text);
     }
 }
 
@@ -102,7 +110,9 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
             self.failed.fetch_add(1, Ordering::Relaxed);
-            self.complain(format!("a record was not delivered: {error}"));
+            let reason = error.rdkafka_error_code();
+            let reason = reason.map_or_else(|| error.to_string(), |code| code.to_string());
+            self.complain(&format!("a record was not delivered: {reason}"));
         }
     }
 }

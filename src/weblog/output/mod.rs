@@ -101,5 +101,5 @@ fn io_error<'a>(
     path: &'a Path,
     action: &'static str,
 ) -> impl FnOnce(std::io::Error) -> WeblogError + 'a {
-    move |source| WeblogError::Io { path: path.to_owned(), action, source }
+    move |reason| WeblogError::Io { path: path.to_owned(), action, reason }
 }
