@@ -1,1 +1,7 @@
-fn main() {}
+//! The `millpond` program: parses the command line and hands over to [`millpond::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millpond::cli::main()
+}

@@ -18,6 +18,20 @@
 //! which turns a panic, an error or an end into an event for the supervisor.
 
 pub mod alignment;
+pub mod anomaly_detector;
+pub mod blueprint;
+pub mod checkpoint_writer;
 pub mod child;
 pub mod credit;
+pub mod delta_committer;
 pub mod flow;
+pub mod generation;
+pub mod partition_reader;
+pub mod recovery;
+pub mod retry;
+pub mod supervisor;
+pub mod watermark_tracker;
+pub mod window_aggregator;
+
+pub use blueprint::Blueprint;
+pub use supervisor::{Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};

@@ -1,1 +1,63 @@
-//! The `cli` room.
+//! The command line, one file a subcommand.
+
+pub mod demo;
+pub mod generate;
+pub mod run;
+pub mod validate;
+
+mod daemon;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// It did what was asked.
+pub const OK: u8 = 0;
+/// It failed.
+pub const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+pub const USAGE: u8 = 2;
+/// Another daemon owns the checkpoint or the tables, or they disagree with each other.
+pub const REFUSED: u8 = 3;
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 done or stopped as asked, 1 failed, 2 wrong usage or configuration,
+3 refused, because another daemon owns the checkpoint or the tables are ahead of it.
+
+First look:  millpond demo
+Then:        millpond validate config/weblogs.toml
+             millpond run config/weblogs.toml";
+
+/// A streaming lakehouse in one daemon
+///
+/// Millpond reads events from Kafka, runs Spark SQL over event time (windows, watermarks, late
+/// data), finds anomalies in the windowed metrics, and commits everything to Delta Lake exactly
+/// once.
+#[derive(Debug, Parser)]
+#[command(name = "millpond", version, after_help = EXIT_STATUS, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Run(run::RunArgs),
+    Validate(validate::ValidateArgs),
+    Generate(generate::GenerateArgs),
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::execute(args),
+        Command::Run(args) => run::execute(args),
+        Command::Validate(args) => validate::execute(args),
+        Command::Generate(args) => generate::execute(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(FAILED)
+    })
+}

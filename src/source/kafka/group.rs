@@ -169,6 +169,15 @@ impl KafkaGroup {
         })
     }
 
+    /// A question for another thread: does a broker answer now? Blocks for up to a few seconds.
+    pub fn probe(&self) -> impl Fn() -> bool + Send + 'static {
+        let (consumer, closing) = (self.consumer.clone(), self.closing.clone());
+        move || {
+            closing.load(Ordering::Acquire)
+                || consumer.fetch_metadata(None, Duration::from_secs(2)).is_ok()
+        }
+    }
+
     /// Tells the group how far we are. Advisory, for lag tools: positions come from checkpoints.
     pub fn commit(&self, offsets: &[(String, i32, i64)]) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());

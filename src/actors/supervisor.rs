@@ -1,0 +1,771 @@
+//! The pipeline's supervisor: starts generations, hears of every fault, starts again.
+//!
+//! It is a task rather than an actor: its work is a sequence of awaits (open the tables, spawn,
+//! drain, back off) that reads as one function, and a mailbox would cut it into states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+use thiserror::Error;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::blueprint::Blueprint;
+use super::child::{ChildExited, Supervision};
+use super::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
+use super::retry::Backoff;
+use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
+use crate::source::PartitionId;
+use crate::source::kafka::{GroupEvent, KafkaError, KafkaGroup, parse_split, split_name};
+use crate::telemetry::events::{
+    ActorExited, ExitCause, KafkaError as KafkaErrorEvent, MailboxDepth, PipelineRestarting,
+    PipelineStateChanged, SourceAssigned, SourceRevoked,
+};
+use crate::telemetry::progress::{PipelineProgress, PipelineState};
+
+/// How often mailboxes and stuck handlers are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// A handler that runs this long without waiting for anything outside is taken for stuck.
+const STUCK: Duration = Duration::from_secs(120);
+/// How long the threads of a generation may take to end.
+const END: Duration = Duration::from_secs(5);
+
+/// What the supervisor hears.
+#[derive(Debug)]
+pub enum SupervisorEvent {
+    /// An actor ended, or says that it can't go on.
+    ChildExited(ChildExited),
+    /// An epoch is durable and in every table.
+    EpochCommitted {
+        /// Of which generation.
+        generation: u64,
+        /// Which.
+        epoch: u64,
+        /// Where the readers were.
+        positions: BTreeMap<PartitionId, Position>,
+        /// Nothing comes after it.
+        last: bool,
+    },
+    /// A bounded partition has been read to its end.
+    EndOfInput {
+        /// Of which generation.
+        generation: u64,
+        /// Which.
+        partition: PartitionId,
+    },
+    /// Something happened to a source's group.
+    Group {
+        /// Index of the source.
+        source: usize,
+        /// What.
+        event: GroupEvent,
+    },
+    /// The brokers of a source answer again.
+    BrokersBack {
+        /// Index of the source.
+        source: usize,
+    },
+    /// Finish the epoch and end.
+    Stop,
+}
+
+/// How a pipeline ended, when it ended as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was told to stop.
+    Stopped,
+    /// All of a bounded input is in the tables.
+    EndOfInput,
+}
+
+/// How a pipeline ended otherwise.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// Another daemon owns the checkpoint or the tables, or they disagree.
+    #[error("{0}")]
+    Refused(String),
+    /// It failed in a way that a restart does not mend, or too often.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Read what is there when the run begins, then stop.
+    pub available_now: bool,
+    /// Take positions from the tables where they are ahead of the checkpoint.
+    pub resume_from_table: bool,
+}
+
+/// Tells a running pipeline to stop.
+#[derive(Clone)]
+pub struct Stopper(UnboundedSender<SupervisorEvent>);
+
+impl Stopper {
+    /// Asks for a last epoch and an end. May be called more than once.
+    pub fn stop(&self) {
+        // A supervisor that is gone has stopped.
+        let _ = self.0.send(SupervisorEvent::Stop);
+    }
+}
+
+/// See the module's documentation.
+pub struct PipelineSupervisor {
+    parts: Parts,
+    available_now: bool,
+    tell: UnboundedSender<SupervisorEvent>,
+    events: UnboundedReceiver<SupervisorEvent>,
+    sources: Vec<SourceState>,
+    current: Option<Generation>,
+    generations: u64,
+    /// Why the generation that runs is being finished.
+    finishing: Option<Finishing>,
+    backoff: Backoff,
+    restarts: u32,
+    not_before: Option<Instant>,
+    state: Option<PipelineState>,
+}
+
+struct SourceState {
+    group: Option<KafkaGroup>,
+    assignment: Option<(u64, Vec<PartitionId>)>,
+    /// Dropped when the partitions that are being taken away have been drained.
+    releasing: Vec<Sender<()>>,
+    /// Where the input ends, in a bounded run; asked once.
+    ends: BTreeMap<PartitionId, i64>,
+    ended: BTreeSet<PartitionId>,
+    unreachable: bool,
+    asking: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finishing {
+    Rebalance,
+    Stop,
+    EndOfInput,
+}
+
+impl PipelineSupervisor {
+    /// For a planned pipeline. Opens the ledger, which only one process can have.
+    pub fn new(
+        blueprint: Arc<Blueprint>,
+        progress: Arc<PipelineProgress>,
+        options: RunOptions,
+    ) -> Result<Self, PipelineError> {
+        let settings = &blueprint.settings;
+        let store = CheckpointStore::open(&settings.checkpoint.directory).map_err(|error| {
+            let text = error.to_string();
+            match error {
+                CheckpointError::Locked { .. } => PipelineError::Refused(text),
+                _ => PipelineError::Failed(text),
+            }
+        })?;
+        declare(&blueprint, &progress);
+        let (tell, events) = mpsc::unbounded_channel();
+        let sources = blueprint
+            .sources
+            .iter()
+            .map(|_| SourceState {
+                group: None,
+                assignment: None,
+                releasing: Vec::new(),
+                ends: BTreeMap::new(),
+                ended: BTreeSet::new(),
+                unreachable: false,
+                asking: false,
+            })
+            .collect();
+        let backoff = Backoff::new(settings.restart.initial_backoff, settings.restart.max_backoff);
+        Ok(Self {
+            parts: Parts {
+                blueprint,
+                store: Arc::new(store),
+                progress,
+                resume_from_table: options.resume_from_table,
+            },
+            available_now: options.available_now,
+            tell,
+            events,
+            sources,
+            current: None,
+            generations: 0,
+            finishing: None,
+            backoff,
+            restarts: 0,
+            not_before: None,
+            state: None,
+        })
+    }
+
+    /// What stops it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.tell.clone())
+    }
+
+    /// Runs until told to stop, until the end of a bounded input, or until it can't go on.
+    ///
+    /// Must be called on a thread with an actix system, which the actors' threads belong to.
+    pub async fn run(mut self) -> Result<Outcome, PipelineError> {
+        self.enter(PipelineState::Starting);
+        let outcome = self.supervise().await;
+        if let Some(generation) = self.current.take() {
+            generation.end(END).await;
+        }
+        self.leave_groups().await;
+        self.enter(match &outcome {
+            Ok(_) => PipelineState::Stopped,
+            Err(_) => PipelineState::Failed,
+        });
+        outcome
+    }
+
+    async fn supervise(&mut self) -> Result<Outcome, PipelineError> {
+        self.join_groups()?;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            if self.finishing.is_none() && self.current.is_none() && self.can_start() {
+                self.start().await?;
+            }
+            let wake = [self.not_before.filter(|_| self.current.is_none()), stop_by]
+                .into_iter()
+                .flatten()
+                .min();
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                _ = tick.tick() => {
+                    self.look_at_actors();
+                    None
+                }
+                () = sleep_until(wake), if wake.is_some() => None,
+            };
+            if stop_by.is_some_and(|deadline| Instant::now() >= deadline) {
+                tracing::warn!("the last epoch was not finished in time; the next start repeats it");
+                return Ok(Outcome::Stopped);
+            }
+            match event {
+                None => {}
+                Some(SupervisorEvent::Stop) => {
+                    let deadline = Instant::now() + self.parts.blueprint.settings.stop_timeout;
+                    stop_by.get_or_insert(deadline);
+                    self.enter(PipelineState::Stopping);
+                    match &self.current {
+                        Some(generation) => {
+                            self.finishing = Some(Finishing::Stop);
+                            generation.finish();
+                        }
+                        None => return Ok(Outcome::Stopped),
+                    }
+                }
+                Some(SupervisorEvent::ChildExited(exit)) => {
+                    self.fault(exit).await?;
+                    if self.finishing == Some(Finishing::Stop) && self.current.is_none() {
+                        return Ok(Outcome::Stopped);
+                    }
+                }
+                Some(SupervisorEvent::EpochCommitted { generation, positions, last, .. }) => {
+                    if self.current.as_ref().is_none_or(|g| g.number() != generation) {
+                        continue;
+                    }
+                    self.epoch_committed(&positions);
+                    if last && let Some(outcome) = self.finished().await {
+                        return Ok(outcome);
+                    }
+                }
+                Some(SupervisorEvent::EndOfInput { generation, partition }) => {
+                    self.end_of_input(generation, partition);
+                }
+                Some(SupervisorEvent::Group { source, event }) => {
+                    self.group_event(source, event).await?;
+                }
+                Some(SupervisorEvent::BrokersBack { source }) => {
+                    self.sources[source].asking = false;
+                    self.sources[source].unreachable = false;
+                    if self.sources[source].assignment.is_some() {
+                        self.progress_of(source).assigned();
+                    }
+                }
+            }
+        }
+    }
+
+    fn join_groups(&mut self) -> Result<(), PipelineError> {
+        for source in 0..self.sources.len() {
+            self.join_group(source)?;
+        }
+        Ok(())
+    }
+
+    fn join_group(&mut self, source: usize) -> Result<(), PipelineError> {
+        let options = self.parts.blueprint.sources[source].kafka.clone();
+        let tell = self.tell.clone();
+        let group = KafkaGroup::join(options, move |event| {
+            // A supervisor that is gone needs no news; a `Revoked` is then released by its drop.
+            let _ = tell.send(SupervisorEvent::Group { source, event });
+        })
+        .map_err(|error| PipelineError::Failed(error.to_string()))?;
+        self.sources[source].group = Some(group);
+        Ok(())
+    }
+
+    async fn leave_groups(&mut self) {
+        for source in &mut self.sources {
+            source.releasing.clear();
+            if let Some(group) = source.group.take() {
+                // Leaving talks to the brokers, and may take a moment.
+                let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+            }
+        }
+    }
+
+    /// Whether every source knows its partitions, and there is one to read.
+    fn can_start(&self) -> bool {
+        self.not_before.is_none_or(|time| Instant::now() >= time)
+            && self.sources.iter().all(|source| source.assignment.is_some())
+            && self
+                .sources
+                .iter()
+                .filter_map(|source| source.assignment.as_ref())
+                .any(|(_, partitions)| !partitions.is_empty())
+    }
+
+    /// Starts a generation, or arranges for another attempt.
+    async fn start(&mut self) -> Result<(), PipelineError> {
+        self.not_before = None;
+        self.generations += 1;
+        self.parts.progress.generation_started();
+        match self.try_start().await {
+            Ok(generation) => {
+                self.current = Some(generation);
+                for index in 0..self.sources.len() {
+                    if !self.sources[index].unreachable {
+                        self.progress_of(index).assigned();
+                    }
+                }
+                self.enter(PipelineState::Running);
+                Ok(())
+            }
+            Err(StartError::AssignmentChanged) => Ok(()),
+            Err(error) if error.is_transient() => {
+                self.restart_later("supervisor", "start", ExitCause::Error, &error.to_string())
+            }
+            Err(error) => {
+                let text = error.to_string();
+                self.parts.progress.fault("supervisor", &text);
+                Err(if error.is_refusal() {
+                    PipelineError::Refused(text)
+                } else {
+                    PipelineError::Failed(text)
+                })
+            }
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<Generation, StartError> {
+        let mut assigned = Vec::new();
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            if source.assignment.is_none() {
+                continue;
+            }
+            if self.available_now {
+                ask_ends(source)?;
+            }
+            assigned.push(Assigned {
+                source: index,
+                partitions: partitions_with_ends(&source.assignment, &source.ends),
+            });
+        }
+        let sources = &self.sources;
+        let names = &self.parts.blueprint.sources;
+        let recovered = recover(&self.parts, &assigned, |id| {
+            let source = names.iter().position(|source| source.name == id.source);
+            let group = source.and_then(|index| sources[index].group.as_ref());
+            match (group, parse_split(&id.split)) {
+                (Some(group), Some((topic, partition))) => group.start_offset(topic, partition),
+                _ => Err(KafkaError::NoTopic(id.to_string())),
+            }
+        })
+        .await?;
+        // Readers begin where recovery says: the fetchers are told now, and the queues handed on.
+        let mut queues = Vec::new();
+        for source in &assigned {
+            let state = &self.sources[source.source];
+            let (Some(group), Some((version, _))) = (&state.group, &state.assignment) else {
+                return Err(StartError::AssignmentChanged);
+            };
+            let places: Vec<(String, i32, i64)> = source
+                .partitions
+                .iter()
+                .filter_map(|(id, _)| {
+                    let (topic, partition) = parse_split(&id.split)?;
+                    Some((topic.to_owned(), partition, recovered.next(id)?))
+                })
+                .collect();
+            match group.assign(*version, &places)? {
+                Some(more) => queues.extend(more),
+                None => return Err(StartError::AssignmentChanged),
+            }
+        }
+        let supervision = Supervision::new(self.generations, self.tell.clone());
+        Builder::new(&self.parts, supervision).build(recovered, assigned, queues).await
+    }
+
+    fn restart_later(
+        &mut self,
+        actor: &'static str,
+        member: &str,
+        cause: ExitCause,
+        error: &str,
+    ) -> Result<(), PipelineError> {
+        self.restarts += 1;
+        let limit = self.parts.blueprint.settings.restart.max_restarts;
+        if limit.is_some_and(|limit| self.restarts > limit) {
+            return Err(PipelineError::Failed(format!(
+                "{} restarts in a row did not help; the first fault of the last: {actor}[{member}]: \
+                 {error}",
+                self.restarts - 1
+            )));
+        }
+        let pause = self.backoff.next();
+        self.not_before = Some(Instant::now() + pause);
+        self.parts.progress.fault(&format!("{actor}[{member}]"), error);
+        self.parts.progress.restarted();
+        PipelineRestarting {
+            pipeline: self.parts.progress.name(),
+            actor,
+            cause,
+            error: &error,
+            attempt: self.backoff.attempts(),
+            backoff: pause,
+        }
+        .emit();
+        if self.finishing.is_none() {
+            self.enter(PipelineState::Restarting);
+        }
+        Ok(())
+    }
+
+    /// The unit of failure is the pipeline: the first fault ends the generation.
+    async fn fault(&mut self, exit: ChildExited) -> Result<(), PipelineError> {
+        if self.current.as_ref().is_none_or(|current| current.number() != exit.generation) {
+            return Ok(());
+        }
+        let Some(generation) = self.current.take() else { return Ok(()) };
+        let lived = generation.started.elapsed();
+        ActorExited {
+            pipeline: self.parts.progress.name(),
+            actor: exit.actor.kind,
+            member: &exit.actor.member,
+            cause: exit.cause,
+            error: Some(&exit.error),
+        }
+        .emit();
+        generation.end(END).await;
+        self.release();
+        if exit.fatal {
+            let text = format!("{}: {}", exit.actor, exit.error);
+            self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
+            return Err(PipelineError::Refused(text));
+        }
+        if lived >= self.parts.blueprint.settings.restart.reset_after {
+            self.backoff.reset();
+            self.restarts = 0;
+        }
+        if self.finishing == Some(Finishing::Rebalance)
+            || self.finishing == Some(Finishing::EndOfInput)
+        {
+            self.finishing = None;
+        }
+        for source in &mut self.sources {
+            source.ended.clear();
+        }
+        self.restart_later(exit.actor.kind, &exit.actor.member, exit.cause, &exit.error)
+    }
+
+    /// The last epoch of a generation is in the tables.
+    async fn finished(&mut self) -> Option<Outcome> {
+        if let Some(generation) = self.current.take() {
+            generation.end(END).await;
+        }
+        self.release();
+        match self.finishing.take() {
+            Some(Finishing::Stop) => Some(Outcome::Stopped),
+            Some(Finishing::EndOfInput) => Some(Outcome::EndOfInput),
+            Some(Finishing::Rebalance) | None => None,
+        }
+    }
+
+    fn release(&mut self) {
+        for source in &mut self.sources {
+            source.releasing.clear();
+        }
+    }
+
+    fn epoch_committed(&mut self, positions: &BTreeMap<PartitionId, Position>) {
+        for source in &self.sources {
+            let (Some(group), Some((_, partitions))) = (&source.group, &source.assignment) else {
+                continue;
+            };
+            let offsets: Vec<(String, i32, i64)> = partitions
+                .iter()
+                .filter_map(|id| {
+                    let (topic, partition) = parse_split(&id.split)?;
+                    Some((topic.to_owned(), partition, positions.get(id)?.next))
+                })
+                .collect();
+            if let Err(error) = group.commit(&offsets) {
+                tracing::warn!(%error, "the group's offsets, which only lag tools read, were not committed");
+            }
+        }
+        let reset_after = self.parts.blueprint.settings.restart.reset_after;
+        if self.current.as_ref().is_some_and(|g| g.started.elapsed() >= reset_after) {
+            self.backoff.reset();
+            self.restarts = 0;
+        }
+    }
+
+    fn end_of_input(&mut self, generation: u64, partition: PartitionId) {
+        let Some(current) = self.current.as_ref().filter(|g| g.number() == generation) else {
+            return;
+        };
+        if let Some(index) =
+            self.parts.blueprint.sources.iter().position(|s| s.name == partition.source)
+        {
+            self.sources[index].ended.insert(partition);
+        }
+        let all = self.sources.iter().all(|source| {
+            source.assignment.as_ref().is_some_and(|(_, ids)| ids.len() == source.ended.len())
+        });
+        if all && self.finishing.is_none() {
+            self.finishing = Some(Finishing::EndOfInput);
+            current.finish();
+        }
+    }
+
+    async fn group_event(&mut self, index: usize, event: GroupEvent) -> Result<(), PipelineError> {
+        match event {
+            GroupEvent::Assigned { version, partitions } => {
+                let name = self.parts.blueprint.sources[index].name.clone();
+                let ids: Vec<PartitionId> = partitions
+                    .iter()
+                    .map(|(topic, partition)| {
+                        PartitionId::new(name.clone(), split_name(topic, *partition))
+                    })
+                    .collect();
+                self.show_assignment(index, &ids);
+                self.sources[index].assignment = Some((version, ids));
+                self.sources[index].ended.clear();
+                if let Some(generation) = self.current.take() {
+                    // Drained before, unless the drain took too long; then it repeats.
+                    generation.end(END).await;
+                    self.release();
+                    if self.finishing == Some(Finishing::Rebalance) {
+                        self.finishing = None;
+                    }
+                }
+            }
+            GroupEvent::Revoked { done } => match &self.current {
+                Some(generation) => {
+                    self.sources[index].releasing.push(done);
+                    if self.finishing.is_none() {
+                        self.finishing = Some(Finishing::Rebalance);
+                        generation.finish();
+                    }
+                }
+                None => drop(done),
+            },
+            GroupEvent::Error { code, reason, fatal } => {
+                self.kafka_error(index, code, &reason, fatal).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn kafka_error(
+        &mut self,
+        index: usize,
+        code: RDKafkaErrorCode,
+        reason: &str,
+        fatal: bool,
+    ) -> Result<(), PipelineError> {
+        KafkaErrorEvent {
+            pipeline: self.parts.progress.name(),
+            source: &self.parts.blueprint.sources[index].name,
+            code: &format!("{code:?}"),
+            error: &reason,
+            fatal,
+        }
+        .emit();
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            self.sources[index].unreachable = true;
+            self.progress_of(index).unassigned();
+        }
+        if !fatal {
+            return Ok(());
+        }
+        // The client is of no more use: a new one joins the group again.
+        if let Some(generation) = self.current.take() {
+            generation.end(END).await;
+        }
+        self.release();
+        let state = &mut self.sources[index];
+        state.assignment = None;
+        if let Some(group) = state.group.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+        }
+        self.join_group(index)?;
+        self.restart_later("kafka_group", "client", ExitCause::Error, reason)
+    }
+
+    fn show_assignment(&self, index: usize, ids: &[PartitionId]) {
+        let source = &self.parts.blueprint.sources[index];
+        let progress = self.progress_of(index);
+        let before: Vec<PartitionId> =
+            self.sources[index].assignment.iter().flat_map(|(_, ids)| ids.clone()).collect();
+        let names = |ids: Vec<&PartitionId>| -> Vec<Arc<str>> {
+            ids.into_iter().map(|id| id.split.clone()).collect()
+        };
+        let gone = names(before.iter().filter(|id| !ids.contains(id)).collect());
+        let come = names(ids.iter().filter(|id| !before.contains(id)).collect());
+        let pipeline = self.parts.progress.name();
+        if !gone.is_empty() {
+            for split in &gone {
+                progress.drop_partition(split);
+            }
+            let lost = self.current.is_some();
+            SourceRevoked {
+                pipeline,
+                source: &source.name,
+                partitions: &gone,
+                assigned: ids.len(),
+                lost,
+            }
+            .emit();
+        }
+        if !come.is_empty() || before.is_empty() {
+            SourceAssigned {
+                pipeline,
+                source: &source.name,
+                partitions: &come,
+                assigned: ids.len(),
+            }
+            .emit();
+        }
+        progress.assigned();
+    }
+
+    fn look_at_actors(&mut self) {
+        if let Some(generation) = &self.current {
+            for health in generation.healths() {
+                MailboxDepth {
+                    pipeline: self.parts.progress.name(),
+                    actor: health.actor.kind,
+                    member: &health.actor.member,
+                    messages: health.mailbox(),
+                }
+                .emit();
+                if let Some(stuck) = health.stuck_for().filter(|stuck| *stuck > STUCK) {
+                    let _ = self.tell.send(SupervisorEvent::ChildExited(ChildExited {
+                        generation: generation.number(),
+                        actor: health.actor.clone(),
+                        cause: ExitCause::Stalled,
+                        error: format!("no progress for {:.0} s", stuck.as_secs_f64()),
+                        fatal: false,
+                    }));
+                }
+            }
+        }
+        for index in 0..self.sources.len() {
+            if self.sources[index].unreachable && !self.sources[index].asking {
+                self.ask_whether_back(index);
+            }
+        }
+    }
+
+    /// librdkafka says when the last broker goes, and not when one comes back: ask.
+    fn ask_whether_back(&mut self, index: usize) {
+        let Some(group) = &self.sources[index].group else { return };
+        let probe = group.probe();
+        self.sources[index].asking = true;
+        let tell = self.tell.clone();
+        tokio::task::spawn_blocking(move || {
+            while !probe() {
+                std::thread::sleep(TICK);
+            }
+            // The supervisor may be gone by now, which is fine.
+            let _ = tell.send(SupervisorEvent::BrokersBack { source: index });
+        });
+    }
+
+    fn progress_of(&self, index: usize) -> Arc<crate::telemetry::progress::SourceProgress> {
+        self.parts.progress.source(&self.parts.blueprint.sources[index].name)
+    }
+
+    fn enter(&mut self, state: PipelineState) {
+        if self.state == Some(state) {
+            return;
+        }
+        self.parts.progress.set_state(state);
+        PipelineStateChanged { pipeline: self.parts.progress.name(), from: self.state, to: state }
+            .emit();
+        self.state = Some(state);
+    }
+}
+
+/// Declares everything that readiness waits for, before anything runs.
+fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
+    progress.set_checkpoint_limit(blueprint.settings.checkpoint.timeout);
+    for source in &blueprint.sources {
+        let description = format!("{} at {}", source.kafka.topics.join(", "), source.kafka.brokers);
+        progress.source(&source.name).describe("kafka", &description);
+    }
+    for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
+        let windowed = matches!(query.plan.stage, crate::sql::Stage::Windowed(_));
+        progress
+            .query(&query.name)
+            .describe(&query.plan.fingerprint, "append", &settings.sql, windowed);
+    }
+    for table in &blueprint.tables {
+        progress.sink(&table.sink).describe("delta", &table.spec.uri);
+    }
+    for detector in &blueprint.detectors {
+        progress.detector(&detector.name).series(0);
+    }
+}
+
+fn ask_ends(source: &mut SourceState) -> Result<(), KafkaError> {
+    let (Some(group), Some((_, partitions))) = (&source.group, &source.assignment) else {
+        return Ok(());
+    };
+    for id in partitions {
+        if source.ends.contains_key(id) {
+            continue;
+        }
+        if let Some((topic, partition)) = parse_split(&id.split) {
+            let (_, end) = group.offsets(topic, partition)?;
+            source.ends.insert(id.clone(), end);
+        }
+    }
+    Ok(())
+}
+
+fn partitions_with_ends(
+    assignment: &Option<(u64, Vec<PartitionId>)>,
+    ends: &BTreeMap<PartitionId, i64>,
+) -> Vec<(PartitionId, Option<i64>)> {
+    assignment
+        .iter()
+        .flat_map(|(_, ids)| ids.iter().map(|id| (id.clone(), ends.get(id).copied())))
+        .collect()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

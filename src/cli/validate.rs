@@ -1,0 +1,129 @@
+//! `millpond validate`: is this configuration one that runs?
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::OK;
+use super::run::{key_value, refuse};
+use crate::actors::Blueprint;
+use crate::config::{self, Environment};
+use crate::sql::Stage;
+
+const EXAMPLES: &str = "\
+Examples:
+  millpond validate config/weblogs.toml
+  millpond validate --no-environment config/*.toml   # in CI, without the secrets
+
+Nothing is connected to and nothing is written. Exit status: 0 valid, 2 not.";
+
+/// Check a configuration: keys, types, SQL, schemas
+///
+/// Every error is shown with its file, line and what was expected. What is not supported yet is
+/// refused here, with the reason, and not when the daemon runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ValidateArgs {
+    /// TOML files, or directories of them; later ones override earlier ones
+    #[arg(required = true, value_name = "CONFIG")]
+    pub configs: Vec<PathBuf>,
+    /// Leave ${VAR} and ${file:...} as they are, and skip what depends on them
+    #[arg(long)]
+    pub no_environment: bool,
+    /// Override a key, as for `millpond run`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub overrides: Vec<(String, String)>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the subcommand.
+pub fn execute(args: ValidateArgs) -> anyhow::Result<ExitCode> {
+    let environment =
+        if args.no_environment { Environment::None } else { Environment::Real };
+    let settings =
+        match config::load_with_overrides(&args.configs, &args.overrides, &environment) {
+            Ok(settings) => settings,
+            Err(errors) => return Ok(refuse(&errors)),
+        };
+    let blueprint = match Blueprint::new(settings) {
+        Ok(blueprint) => blueprint,
+        Err(errors) => return Ok(refuse(&errors)),
+    };
+    if args.json {
+        println!("{:#}", plan_as_json(&blueprint));
+    } else {
+        print!("{}", plan_as_text(&blueprint));
+    }
+    Ok(ExitCode::from(OK))
+}
+
+fn plan_as_text(blueprint: &Blueprint) -> String {
+    let mut text = format!("{}: valid\n", blueprint.settings.name);
+    for source in &blueprint.sources {
+        let decoded = source.projection.len();
+        text += &format!(
+            "  source    {:<20} kafka {} ({decoded} of {} columns decoded)\n",
+            source.name,
+            source.kafka.topics.join(", "),
+            source.schema.fields().len(),
+        );
+    }
+    for query in &blueprint.queries {
+        let what = match &query.plan.stage {
+            Stage::Stateless(_) => "every row".to_owned(),
+            Stage::Windowed(plan) => {
+                format!("windows of {} s", plan.windows().size() as f64 / 1e6)
+            }
+        };
+        text += &format!(
+            "  query     {:<20} {what} of {} -> {}\n",
+            query.name, query.plan.source, blueprint.tables[query.table].spec.uri
+        );
+    }
+    for detector in &blueprint.detectors {
+        text += &format!(
+            "  detector  {:<20} {} on {} -> {}\n",
+            detector.name,
+            detector.spec.kind(),
+            blueprint.queries[detector.query].name,
+            blueprint.tables[detector.table].spec.uri
+        );
+    }
+    text
+}
+
+fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
+    let columns = |schema: &arrow::datatypes::SchemaRef| -> Vec<serde_json::Value> {
+        schema
+            .fields()
+            .iter()
+            .map(|field| json!({ "name": field.name(), "type": field.data_type().to_string() }))
+            .collect()
+    };
+    json!({
+        "name": blueprint.settings.name,
+        "sources": blueprint.sources.iter().map(|source| json!({
+            "name": &*source.name,
+            "topics": source.kafka.topics,
+            "decoded": source.projection.iter()
+                .map(|column| source.schema.field(*column).name())
+                .collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "queries": blueprint.queries.iter().map(|query| json!({
+            "name": &*query.name,
+            "source": query.plan.source,
+            "fingerprint": query.plan.fingerprint,
+            "table": blueprint.tables[query.table].spec.uri,
+            "columns": columns(&query.plan.output_schema),
+        })).collect::<Vec<_>>(),
+        "detectors": blueprint.detectors.iter().map(|detector| json!({
+            "name": &*detector.name,
+            "kind": detector.spec.kind(),
+            "query": &*blueprint.queries[detector.query].name,
+            "table": blueprint.tables[detector.table].spec.uri,
+        })).collect::<Vec<_>>(),
+    })
+}
