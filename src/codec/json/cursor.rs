@@ -111,9 +111,8 @@ impl<'a> Cursor<'a> {
     #[cold]
     #[inline(never)]
     fn broken_literal(&mut self, word: &[u8], name: &'static str) -> Result<(), Fail> {
-        while self.at < self.bytes.len() && word.contains(&self.bytes[self.at]) {
-            self.at += 1;
-        }
+        let rest = &self.bytes[self.at..];
+        self.at += rest.iter().zip(word).take_while(|(found, wanted)| found == wanted).count();
         self.expected(name)
     }
 

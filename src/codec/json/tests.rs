@@ -1,1 +1,0 @@
-//! The decoder as a whole.
