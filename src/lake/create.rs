@@ -47,7 +47,8 @@ pub(super) fn check_definition(
         }
         if !columns.is_empty() && spec.partition_by.len() >= columns.len() {
             problems.push(
-                "every column is a partition column; files need at least one of their own".to_owned(),
+                "every column is a partition column; files need at least one of their own"
+                    .to_owned(),
             );
         }
     }
@@ -89,10 +90,8 @@ async fn define(
     spec: &TableSpec,
     columns: &[StructField],
 ) -> Result<(Protocol, Metadata), LakeError> {
-    let problem = |reason: String| LakeError::Definition {
-        table: spec.uri.clone(),
-        problems: vec![reason],
-    };
+    let problem =
+        |reason: String| LakeError::Definition { table: spec.uri.clone(), problems: vec![reason] };
     let (deltas, others): (Vec<_>, Vec<_>) =
         spec.properties.iter().partition(|(key, _)| key.starts_with("delta."));
     let mut properties: HashMap<String, Option<String>> =
@@ -145,7 +144,8 @@ pub(super) async fn add_columns(
         .unwrap_or_default()
         .iter()
         .any(|feature| feature.to_string() == "timestampNtz");
-    if let Some(column) = columns.iter().find(|c| contains_ntz(c.data_type())).filter(|_| !has_ntz) {
+    if let Some(column) = columns.iter().find(|c| contains_ntz(c.data_type())).filter(|_| !has_ntz)
+    {
         return Err(LakeError::Schema {
             table: table.to_owned(),
             differences: vec![format!(
@@ -158,7 +158,8 @@ pub(super) async fn add_columns(
     let before = view.metadata.parse_schema().map_err(|e| unreadable(&e))?;
     let after = StructType::try_new(before.fields().cloned().chain(columns.iter().cloned()))
         .map_err(|e| unreadable(&e))?;
-    let metadata = MetadataExt::with_schema(view.metadata.clone(), &after).map_err(|e| unreadable(&e))?;
+    let metadata =
+        MetadataExt::with_schema(view.metadata.clone(), &after).map_err(|e| unreadable(&e))?;
     let mut info = DeltaOperation::AddColumn { fields: columns }.get_commit_info();
     info.read_version = Some(view.version);
     stamp(&mut info);

@@ -344,10 +344,10 @@ where
     F: FnOnce() -> Result<T> + Send + 'static,
 {
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime.spawn_blocking(work).await.map_err(|e| Error::Generic {
-            store: STORE,
-            source: e.into(),
-        })?,
+        Ok(runtime) => runtime
+            .spawn_blocking(work)
+            .await
+            .map_err(|e| Error::Generic { store: STORE, source: e.into() })?,
         Err(_) => work(),
     }
 }

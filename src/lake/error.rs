@@ -46,7 +46,10 @@ pub enum LakeError {
     },
 
     /// The table exists and does not fit what is to be written to it.
-    #[error("the Delta table at {table} does not fit what is to be written to it:{}", list(differences))]
+    #[error(
+        "the Delta table at {table} does not fit what is to be written to it:{}",
+        list(differences)
+    )]
     Schema {
         /// The table's address.
         table: String,
@@ -85,7 +88,10 @@ pub enum LakeError {
 
     /// Somebody changed the table's schema, partitioning or protocol while it was open. Open it
     /// again to find out whether it still fits.
-    #[error("the Delta table at {table} was changed by another writer while it was open:{}", list(changes))]
+    #[error(
+        "the Delta table at {table} was changed by another writer while it was open:{}",
+        list(changes)
+    )]
     Changed {
         /// The table's address.
         table: String,
@@ -145,7 +151,11 @@ impl LakeError {
     }
 
     /// A storage error on `path`.
-    pub(crate) fn io(action: &'static str, path: impl Into<String>, source: impl Into<Cause>) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<String>,
+        source: impl Into<Cause>,
+    ) -> Self {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 
@@ -181,7 +191,9 @@ fn offending_path(error: &(dyn StdError + 'static)) -> Option<String> {
     })
 }
 
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |cause| StdError::source(*cause))
 }
 
@@ -221,14 +233,21 @@ mod tests {
         let error = LakeError::io("write", "/data/t/part-0.parquet", full);
         assert!(error.is_transient());
         let text = error.to_string();
-        assert!(text.contains("/data/t/part-0.parquet") && text.contains("no storage space"), "{text}");
+        assert!(
+            text.contains("/data/t/part-0.parquet") && text.contains("no storage space"),
+            "{text}"
+        );
     }
 
     #[test]
     fn an_io_error_deep_inside_is_found() {
         let inner = io::Error::from(io::ErrorKind::PermissionDenied);
         let store = object_store::Error::Generic { store: "LocalFileSystem", source: inner.into() };
-        let error = LakeError::from_delta("read", "/data/t", DeltaTableError::ObjectStore { source: store });
+        let error = LakeError::from_delta(
+            "read",
+            "/data/t",
+            DeltaTableError::ObjectStore { source: store },
+        );
         assert!(error.is_transient(), "{error}");
         assert!(error.to_string().contains("permission denied"), "{error}");
     }

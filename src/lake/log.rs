@@ -108,7 +108,11 @@ impl LogView {
             Ok(_) => Ok(()),
             Err(deltalake::ObjectStoreError::NotFound { .. }) => {
                 let fresh = Self::load(&self.store, &self.table).await?.ok_or_else(|| {
-                    LakeError::io("find the log of", self.table.as_str(), "there is no table any more")
+                    LakeError::io(
+                        "find the log of",
+                        self.table.as_str(),
+                        "there is no table any more",
+                    )
                 })?;
                 let tokens = std::mem::take(&mut self.tokens);
                 *self = Self { tokens, ..fresh };

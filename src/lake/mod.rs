@@ -26,6 +26,8 @@ mod table;
 mod types;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use deltalake::kernel::Add;

@@ -382,7 +382,8 @@ impl LakeTable {
             }
         }
         let version = self.view.version;
-        let snapshot = Snapshot::try_new(self.store.as_ref(), Some(version)).await.map_err(trouble)?;
+        let snapshot =
+            Snapshot::try_new(self.store.as_ref(), Some(version)).await.map_err(trouble)?;
         let scan = snapshot.scan_builder().build().map_err(trouble)?;
         let (kernel, engine) = (scan.snapshot().clone(), self.store.engine(None));
         tokio::task::spawn_blocking(move || kernel.checkpoint(engine.as_ref(), None).map(|_| ()))
@@ -393,8 +394,8 @@ impl LakeTable {
         let properties = snapshot.table_properties();
         let mut removed = 0;
         if properties.enable_expired_log_cleanup() {
-            let keep = i64::try_from(properties.log_retention_duration().as_millis())
-                .unwrap_or(i64::MAX);
+            let keep =
+                i64::try_from(properties.log_retention_duration().as_millis()).unwrap_or(i64::MAX);
             let cutoff = now_ms().saturating_sub(keep);
             removed = cleanup_expired_logs_for(version, self.store.as_ref(), cutoff, None)
                 .await

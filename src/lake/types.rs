@@ -44,9 +44,9 @@ pub(crate) fn storage_type(given: &ArrowType) -> Result<ArrowType, String> {
             A::List(Arc::new(storage_field(item)?))
         }
         A::FixedSizeList(item, _) => A::List(Arc::new(storage_field(item)?)),
-        A::Struct(fields) if !fields.is_empty() => A::Struct(
-            fields.iter().map(|f| storage_field(f)).collect::<Result<Fields, String>>()?,
-        ),
+        A::Struct(fields) if !fields.is_empty() => {
+            A::Struct(fields.iter().map(|f| storage_field(f)).collect::<Result<Fields, String>>()?)
+        }
         A::Map(entries, sorted) => A::Map(Arc::new(storage_field(entries)?), *sorted),
         A::Null => {
             return Err("it is NULL in every row and has no type; give it one, \

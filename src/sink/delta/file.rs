@@ -81,16 +81,8 @@ impl OpenFile {
         let options = ArrowWriterOptions::new()
             .with_properties(format.properties.clone())
             .with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(Vec::new(), format.schema.clone(), options)?;
-        Ok(Self {
-            partition,
-            writer,
-            nans: NanFlags::default(),
-            rows: 0,
-            memory: 0,
-            last_write: 0,
-        })
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), format.schema.clone(), options)?;
+        Ok(Self { partition, writer, nans: NanFlags::default(), rows: 0, memory: 0, last_write: 0 })
     }
 
     pub fn write(&mut self, rows: &RecordBatch, format: &FileFormat) -> Result<()> {
@@ -119,11 +111,8 @@ impl OpenFile {
         let footer = self.writer.finish()?;
         let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
         // Spark's pattern. The identifier is new for every file and never used again.
-        let name = format!(
-            "part-00000-{}-c000{}.parquet",
-            Uuid::new_v4(),
-            format.compression.file_tag()
-        );
+        let name =
+            format!("part-00000-{}-c000{}.parquet", Uuid::new_v4(), format.compression.file_tag());
         let directory = &self.partition.directory;
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
         let path = Path::parse(&path).map_err(|e| ParquetError::External(Box::new(e)))?;

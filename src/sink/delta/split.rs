@@ -104,7 +104,8 @@ impl Layout {
         }
         let mapping = self.mapping(batch.schema_ref())?;
         let data = self.columns(batch, &mapping.data, self.file_schema.fields())?;
-        let data = RecordBatch::try_new(self.file_schema.clone(), data).map_err(|e| self.data(e))?;
+        let data =
+            RecordBatch::try_new(self.file_schema.clone(), data).map_err(|e| self.data(e))?;
         let keys = self.columns(batch, &mapping.partitions, &self.partition_fields)?;
         if keys.is_empty() {
             return Ok(vec![(self.remember(&[], &[], 0)?, data)]);
@@ -168,8 +169,9 @@ impl Layout {
         }
         let mut texts = Vec::with_capacity(values.len());
         for (field, column) in self.partition_fields.iter().zip(values) {
-            let text = partition_value(column.as_ref(), row)
-                .map_err(|reason| self.data(format!("partition column `{}`: {reason}", field.name())))?;
+            let text = partition_value(column.as_ref(), row).map_err(|reason| {
+                self.data(format!("partition column `{}`: {reason}", field.name()))
+            })?;
             if text.is_none() && !field.is_nullable() {
                 return Err(self.data(format!(
                     "partition column `{}` is NOT NULL and a row has the empty string there, which \
@@ -229,15 +231,20 @@ impl Layout {
             return Ok(mapping.clone());
         }
         for field in schema.fields() {
-            if !is_one_of(field, self.file_schema.fields()) && !is_one_of(field, &self.partition_fields)
+            if !is_one_of(field, self.file_schema.fields())
+                && !is_one_of(field, &self.partition_fields)
             {
                 return Err(self.data(format!("the table has no column `{}`", field.name())));
             }
         }
         let sources = |fields: &[FieldRef]| fields.iter().map(|f| self.source(schema, f)).collect();
         let mapping = Mapping {
-            data: Result::from_iter::<Vec<Result<Source, LakeError>>>(sources(self.file_schema.fields()))?,
-            partitions: Result::from_iter::<Vec<Result<Source, LakeError>>>(sources(&self.partition_fields))?,
+            data: Result::from_iter::<Vec<Result<Source, LakeError>>>(sources(
+                self.file_schema.fields(),
+            ))?,
+            partitions: Result::from_iter::<Vec<Result<Source, LakeError>>>(sources(
+                &self.partition_fields,
+            ))?,
         };
         self.mapping = Some((schema.clone(), mapping.clone()));
         Ok(mapping)

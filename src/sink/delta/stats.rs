@@ -43,10 +43,14 @@ struct Leaf {
 enum Kind {
     Integer,
     Float,
-    Decimal { scale: i8 },
+    Decimal {
+        scale: i8,
+    },
     Text,
     Date,
-    Timestamp { utc: bool },
+    Timestamp {
+        utc: bool,
+    },
     /// Only NULLs are counted: bounds of the type are of no use to readers.
     Unbounded,
 }
@@ -152,10 +156,13 @@ impl StatsPlan {
             if nans.0.get(i).copied().unwrap_or(false) || leaf.kind == Kind::Unbounded {
                 continue;
             }
-            if let Some(text) = merge(groups(), leaf.kind, false).and_then(|b| leaf.render(b, false)) {
+            if let Some(text) =
+                merge(groups(), leaf.kind, false).and_then(|b| leaf.render(b, false))
+            {
                 put(&mut stats.min_values, &leaf.path, text);
             }
-            if let Some(text) = merge(groups(), leaf.kind, true).and_then(|b| leaf.render(b, true)) {
+            if let Some(text) = merge(groups(), leaf.kind, true).and_then(|b| leaf.render(b, true))
+            {
                 put(&mut stats.max_values, &leaf.path, text);
             }
         }
@@ -260,8 +267,12 @@ fn has_nan(batch: &RecordBatch, indexes: &[usize]) -> bool {
         };
     }
     match column.data_type() {
-        DataType::Float32 => column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan()),
-        DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan()),
+        DataType::Float32 => {
+            column.as_primitive::<Float32Type>().values().iter().any(|v| v.is_nan())
+        }
+        DataType::Float64 => {
+            column.as_primitive::<Float64Type>().values().iter().any(|v| v.is_nan())
+        }
         _ => false,
     }
 }
@@ -360,8 +371,7 @@ fn put(node: &mut Node, path: &[String], json: String) {
             }
         }
         [name, below @ ..] => {
-            let inner =
-                object.entry(name.clone()).or_insert_with(|| Node::Object(IndexMap::new()));
+            let inner = object.entry(name.clone()).or_insert_with(|| Node::Object(IndexMap::new()));
             put(inner, below, json);
         }
     }

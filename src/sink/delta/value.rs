@@ -34,9 +34,11 @@ pub(super) fn partition_value(column: &dyn Array, row: usize) -> Result<Option<S
         DataType::Int16 => column.as_primitive::<Int16Type>().value(row).to_string(),
         DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
-        DataType::Float32 => float(f64::from(column.as_primitive::<Float32Type>().value(row)), |_| {
-            column.as_primitive::<Float32Type>().value(row).to_string()
-        }),
+        DataType::Float32 => {
+            float(f64::from(column.as_primitive::<Float32Type>().value(row)), |_| {
+                column.as_primitive::<Float32Type>().value(row).to_string()
+            })
+        }
         DataType::Float64 => {
             float(column.as_primitive::<Float64Type>().value(row), |value| value.to_string())
         }
@@ -52,8 +54,9 @@ pub(super) fn partition_value(column: &dyn Array, row: usize) -> Result<Option<S
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            let time = DateTime::from_timestamp_micros(micros)
-                .ok_or_else(|| format!("microsecond {micros} of the Unix era is outside the calendar"))?;
+            let time = DateTime::from_timestamp_micros(micros).ok_or_else(|| {
+                format!("microsecond {micros} of the Unix era is outside the calendar")
+            })?;
             // With a zone in the ISO form, which says that it is UTC; a reader would take the
             // other form for its own local time.
             match zone {
@@ -83,9 +86,7 @@ fn float(value: f64, plain: impl FnOnce(f64) -> String) -> String {
 /// Only people and tools that do not read the log look at these names; the log has the values.
 /// So everything but plain ASCII is escaped as Hive does, and what is too long for a directory's
 /// name is cut: two values may then share a directory, which a Delta table does not mind.
-pub(super) fn directory<'a>(
-    values: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-) -> String {
+pub(super) fn directory<'a>(values: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let mut path = String::new();
     for (column, value) in values {
         if !path.is_empty() {
@@ -100,14 +101,18 @@ pub(super) fn directory<'a>(
 
 fn escape_into(path: &mut String, text: &str, longest: usize) {
     let start = path.len();
-    for byte in text.bytes() {
-        if path.len() - start > longest.saturating_sub(3) {
-            break;
-        }
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') {
-            path.push(char::from(byte));
+    for character in text.chars() {
+        let before = path.len();
+        if character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.') {
+            path.push(character);
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                path.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        if path.len() - start > longest {
+            path.truncate(before);
+            break;
         }
     }
 }
@@ -172,6 +177,6 @@ mod tests {
         let long = "ü".repeat(300);
         let path = directory([(long.as_str(), Some(long.as_str()))].into_iter());
         assert!(path.len() <= 255, "{}", path.len());
-        assert!(path.ends_with("%BC"), "an escape is not cut in two: {path}");
+        assert!(path.ends_with("%BC"), "no character is cut in two: {path}");
     }
 }
