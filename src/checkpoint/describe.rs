@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::error::CheckpointError;
 use super::model::Fallback;
-use super::record::{Key, Owner, encode};
+use super::record::{Key, encode};
 use super::store::Inner;
+use super::table::Owner;
 
 /// What a store holds. Serialises for `/api`; displays as a few lines of text.
 #[derive(Clone, Debug, Serialize)]
@@ -78,10 +79,9 @@ impl Inner {
             return Ok(());
         }
         let key = Key::Committed(epoch);
-        let mut batch = sled::Batch::default();
-        batch.insert(key.to_bytes(), encode(key, &(), &[]).map_err(|e| self.encoding(e))?);
+        let value = encode(key, &(), &[]).map_err(|error| self.encoding(error))?;
         self.suspect = true;
-        self.ledger()?.stage(batch)?;
+        self.ledger_mut()?.stage(&vec![(key, Some(value))])?;
         self.suspect = false;
         if let Some(state) = self.index.epochs.get_mut(&epoch) {
             state.committed = true;
@@ -107,9 +107,7 @@ impl Inner {
                 shards: head.map_or(0, |head| head.shards),
                 committed: state.committed,
                 segments: live().count() as u64,
-                state_bytes: live()
-                    .filter_map(|(_, entry)| Some(entry.head.as_ref().ok()?.blob.bytes))
-                    .sum(),
+                state_bytes: live().map(|(_, entry)| entry.blob.bytes).sum(),
                 record_bytes: head.map_or(0, |head| head.payload.bytes),
                 damage: state.damage.clone(),
             });
@@ -125,9 +123,9 @@ impl Inner {
                 .or_insert_with(|| StateDescription { owner: name, ..Default::default() });
             line.panes += 1;
             line.segments += ids.len() as u64;
-            for head in ids.iter().filter_map(|id| self.index.entry(*id)?.head.as_ref().ok()) {
-                line.groups += head.groups;
-                line.bytes += head.blob.bytes;
+            for entry in ids.iter().filter_map(|id| self.index.entry(*id)) {
+                line.groups += entry.groups;
+                line.bytes += entry.blob.bytes;
             }
         }
         let files = self.files.list()?;

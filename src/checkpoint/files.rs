@@ -5,13 +5,15 @@
 //! checksum. Files are written once, under names that are never used again, and are durable
 //! before the ledger names them.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::CheckpointError;
-use super::record::{Blob, FORMAT_VERSION, Fault, FileRef};
+use super::record::{FORMAT_VERSION, Fault};
+use super::table::Blob;
 
 const MAGIC: [u8; 8] = *b"MILLSEG\0";
 pub(super) const HEADER_BYTES: u64 = 32;
@@ -62,35 +64,26 @@ impl SegmentFiles {
         Ok(found)
     }
 
-    /// Writes `pieces` into one new file and fsyncs it; returns where each piece is.
-    /// [`sync`](Self::sync) must follow before anything names the file.
-    pub(super) fn write(
-        &mut self,
-        epoch: u64,
-        pieces: &[&[u8]],
-    ) -> Result<Vec<FileRef>, CheckpointError> {
+    /// Reserves a name for a file of `epoch`'s.
+    pub(super) fn begin<'a>(&mut self, epoch: u64) -> NewFile<'a> {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let name: Arc<str> = format!("{epoch:010}-{serial:08}.seg").into();
-        let path = self.dir.join(&*name);
-        let temporary = self.dir.join(format!("{name}{TEMPORARY}"));
-        let written = write_durably(&temporary, epoch, serial, pieces).and_then(|()| {
+        let name = format!("{epoch:010}-{serial:08}.seg").into();
+        NewFile { name, epoch, serial, pieces: Vec::new(), end: HEADER_BYTES }
+    }
+
+    /// Writes and fsyncs the file. [`sync`](Self::sync) must follow before anything names it.
+    pub(super) fn finish(&self, file: &NewFile<'_>) -> Result<(), CheckpointError> {
+        let path = self.path(&file.name);
+        let temporary = self.dir.join(format!("{}{TEMPORARY}", file.name));
+        let written = write_durably(&temporary, file).and_then(|()| {
             fs::rename(&temporary, &path).map_err(CheckpointError::io("rename into", &path))
         });
-        if let Err(error) = written {
+        if written.is_err() {
             // The sweep at the next open would find it; a full disk wants it gone now.
             let _ = fs::remove_file(&temporary);
-            return Err(error);
         }
-        let mut offset = HEADER_BYTES;
-        Ok(pieces
-            .iter()
-            .map(|piece| {
-                let place = FileRef { name: name.clone(), offset };
-                offset += piece.len() as u64;
-                place
-            })
-            .collect())
+        written
     }
 
     /// Makes the names of new files durable.
@@ -115,6 +108,36 @@ impl SegmentFiles {
     }
 }
 
+/// A file before it is written.
+#[derive(Debug)]
+pub(super) struct NewFile<'a> {
+    pub name: Arc<str>,
+    epoch: u64,
+    serial: u64,
+    pieces: Vec<Cow<'a, [u8]>>,
+    end: u64,
+}
+
+impl<'a> NewFile<'a> {
+    /// Appends a piece, and notes its place in `blob`.
+    pub(super) fn add(&mut self, piece: impl Into<Cow<'a, [u8]>>, blob: &mut Blob) {
+        let piece = piece.into();
+        blob.file = Some(self.name.clone());
+        blob.offset = self.end;
+        self.end += piece.len() as u64;
+        self.pieces.push(piece);
+    }
+
+    /// Bytes gathered so far, with the header.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
 /// Reads pieces, keeping the last file open: pieces that were written together mostly are read
 /// together.
 #[derive(Debug)]
@@ -125,25 +148,25 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// One piece, its checksum verified. The error is told without the file's name.
-    pub(super) fn read(&mut self, blob: &Blob, place: &FileRef) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn read(&mut self, blob: &Blob, name: &Arc<str>) -> Result<Vec<u8>, ReadError> {
         let (file, length) = match &mut self.open {
-            Some((name, file, length)) if *name == place.name => (file, *length),
+            Some((open, file, length)) if open == name => (file, *length),
             _ => {
-                let (file, length) = open_verified(&self.files.path(&place.name))?;
-                let (_, file, length) = self.open.insert((place.name.clone(), file, length));
+                let (file, length) = open_verified(&self.files.path(name))?;
+                let (_, file, length) = self.open.insert((name.clone(), file, length));
                 (file, *length)
             }
         };
-        let end = place.offset.checked_add(blob.bytes);
+        let end = blob.offset.checked_add(blob.bytes);
         // Before allocating: a length is only believed as far as the file reaches.
         if end.is_none_or(|end| end > length) {
             return Err(Fault::Damaged(format!(
                 "the file ends at byte {length}, {} bytes from byte {} are expected",
-                blob.bytes, place.offset
+                blob.bytes, blob.offset
             ))
             .into());
         }
-        file.seek(SeekFrom::Start(place.offset))?;
+        file.seek(SeekFrom::Start(blob.offset))?;
         let mut bytes = vec![0; blob.bytes as usize];
         file.read_exact(&mut bytes)?;
         verify(blob, &bytes)?;
@@ -218,17 +241,12 @@ fn open_verified(path: &Path) -> Result<(File, u64), ReadError> {
     Ok((file, length))
 }
 
-fn write_durably(
-    path: &Path,
-    epoch: u64,
-    serial: u64,
-    pieces: &[&[u8]],
-) -> Result<(), CheckpointError> {
+fn write_durably(path: &Path, content: &NewFile<'_>) -> Result<(), CheckpointError> {
     let mut header = [0; HEADER_BYTES as usize];
     header[..8].copy_from_slice(&MAGIC);
     header[8] = FORMAT_VERSION;
-    header[12..20].copy_from_slice(&epoch.to_le_bytes());
-    header[20..28].copy_from_slice(&serial.to_le_bytes());
+    header[12..20].copy_from_slice(&content.epoch.to_le_bytes());
+    header[20..28].copy_from_slice(&content.serial.to_le_bytes());
     let crc = crc32fast::hash(&header[..28]);
     header[28..].copy_from_slice(&crc.to_le_bytes());
 
@@ -237,7 +255,7 @@ fn write_durably(
         // Small pieces are gathered so that a file of a thousand panes is not a thousand calls.
         let mut out = io::BufWriter::with_capacity(256 * 1024, file);
         out.write_all(&header)?;
-        for piece in pieces {
+        for piece in &content.pieces {
             out.write_all(piece)?;
         }
         out.flush()

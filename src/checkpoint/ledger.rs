@@ -5,16 +5,20 @@
 //! * `flush` writes with `sync_file_range`, which flushes neither the file's length nor the
 //!   drive's cache, and nothing else in sled fsyncs when its own flusher is off. So every
 //!   [`apply`](Ledger::apply) ends with an `fdatasync` of sled's file through a handle of our own.
-//! * Pages over 128 KiB go to files in `blobs/` that are never fsynced. Values here are so small
-//!   that no page grows to that size ([`MAX_INLINE_BYTES`](super::model::MAX_INLINE_BYTES)).
-//! * Only its flusher thread frees space, and its memory follows its log. The ledger is rewritten
-//!   into a fresh one instead (see `rotate`), which keeps both small.
+//! * Pages over 128 KiB go to files in `blobs/` that are never fsynced. Values are split into
+//!   chunks so small that no page grows to that size.
+//! * Every key written leaves kilobytes of garbage, which later calls free a little at a time:
+//!   epochs of thousands of keys were measured to leave 17 MB each, for good. So an epoch is a
+//!   handful of keys however much state it has, and the number of their chunks is bounded.
+//! * Only its flusher thread frees space for certain. The ledger is rewritten into a fresh one
+//!   (see `rotate`) when its log has grown.
 //! * A kill during recovery leaves `snap.*.generating`, which the next recovery takes for the
 //!   newest snapshot and calls corruption. They are removed before sled looks.
 //! * After one I/O error a database refuses everything for good, so it is opened again.
 //! * Damage that its checksums do not catch ends in assertions. Panics are caught and reported
 //!   as damage.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +28,10 @@ use std::time::{Duration, Instant};
 use super::error::CheckpointError;
 use super::files::sync_dir;
 use super::record::Key;
+
+/// The most that is kept as one sled value. sled splits a page once it holds more than 16 values,
+/// and merges up to 3 into a neighbour, so 19 of these have to stay below 128 KiB.
+const CHUNK_BYTES: usize = 5632;
 
 /// sled's page cache. The ledger is a few megabytes at most.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -39,7 +47,12 @@ pub(super) struct Ledger {
     path: PathBuf,
     /// sled's file, opened once more for fsync.
     log: File,
+    /// How many chunks each value has.
+    chunks: HashMap<Key, u16>,
 }
+
+/// Changes that are applied together: a value to set, or `None` to remove.
+pub(super) type Changes = Vec<(Key, Option<Vec<u8>>)>;
 
 impl std::fmt::Debug for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,11 +83,10 @@ impl Ledger {
         };
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(CheckpointError::io("open", &log_path))?;
-        Ok(Self { db: Some(db), path: path.to_path_buf(), log })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        let mut ledger =
+            Self { db: Some(db), path: path.to_path_buf(), log, chunks: HashMap::new() };
+        ledger.chunks = ledger.count_chunks()?;
+        Ok(ledger)
     }
 
     /// Bytes of the log on disk.
@@ -82,18 +94,70 @@ impl Ledger {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    pub(super) fn get(&self, key: Key) -> Result<Option<sled::IVec>, CheckpointError> {
-        self.with(|db| db.get(key.to_bytes()))
+    /// The value of `key`, its chunks put together.
+    pub(super) fn get(&self, key: Key) -> Result<Option<Vec<u8>>, CheckpointError> {
+        let Some(chunks) = self.chunks.get(&key) else { return Ok(None) };
+        let mut value = Vec::new();
+        for chunk in 0..*chunks {
+            // A missing chunk leaves a value that does not match its checksum.
+            if let Some(bytes) = self.with(|db| db.get(chunk_key(key, chunk)))? {
+                value.extend_from_slice(&bytes);
+            }
+        }
+        Ok(Some(value))
     }
 
-    /// Every key and value, in order of keys.
-    pub(super) fn scan(&self) -> Result<Vec<(sled::IVec, sled::IVec)>, CheckpointError> {
-        self.with(|db| db.iter().collect())
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.chunks.keys().copied()
     }
 
-    /// Applies the batch, all or nothing, without waiting for the disk.
-    pub(super) fn stage(&self, batch: sled::Batch) -> Result<(), CheckpointError> {
-        self.with(|db| db.apply_batch(batch))
+    fn count_chunks(&self) -> Result<HashMap<Key, u16>, CheckpointError> {
+        let mut chunks = HashMap::new();
+        let keys = self.with(|db| db.iter().keys().collect::<Result<Vec<_>, _>>())?;
+        for bytes in keys {
+            let parsed = Key::parse(&bytes)
+                .and_then(|(key, chunk)| Some((key, u16::from_be_bytes(chunk.try_into().ok()?))));
+            let Some((key, chunk)) = parsed else {
+                return Err(CheckpointError::Corrupt {
+                    what: self.path.display().to_string(),
+                    epoch: None,
+                    detail: format!("it holds a key of no known kind, {bytes:02x?}"),
+                });
+            };
+            let count = chunks.entry(key).or_insert(0);
+            *count = chunk.saturating_add(1).max(*count);
+        }
+        Ok(chunks)
+    }
+
+    /// Applies the changes, all or none, without waiting for the disk.
+    pub(super) fn stage(&mut self, changes: &Changes) -> Result<(), CheckpointError> {
+        let mut batch = sled::Batch::default();
+        let mut counts = Vec::with_capacity(changes.len());
+        for (key, value) in changes {
+            let mut count: u16 = 0;
+            for chunk in value.iter().flat_map(|value| value.chunks(CHUNK_BYTES)) {
+                batch.insert(chunk_key(*key, count), chunk);
+                count = count.checked_add(1).ok_or_else(|| CheckpointError::Ledger {
+                    dir: self.path.clone(),
+                    detail: format!("{key} is too large"),
+                })?;
+            }
+            for surplus in count..self.chunks.get(key).copied().unwrap_or(0) {
+                batch.remove(chunk_key(*key, surplus));
+            }
+            counts.push((*key, count));
+        }
+        self.with(|db| db.apply_batch(batch))?;
+        for (key, count) in counts {
+            if count == 0 {
+                self.chunks.remove(&key);
+            } else {
+                self.chunks.insert(key, count);
+            }
+        }
+        Ok(())
     }
 
     /// Makes everything staged durable.
@@ -102,9 +166,9 @@ impl Ledger {
         self.log.sync_data().map_err(CheckpointError::io("fsync", &self.path.join("db")))
     }
 
-    /// Applies the batch, all or nothing, and returns when it is durable.
-    pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), CheckpointError> {
-        self.stage(batch)?;
+    /// Applies the changes, all or none, and returns when they are durable.
+    pub(super) fn apply(&mut self, changes: &Changes) -> Result<(), CheckpointError> {
+        self.stage(changes)?;
         fail::fail_point!("checkpoint_ledger_staged");
         self.sync()
     }
@@ -147,6 +211,12 @@ impl Drop for Ledger {
             tracing::warn!(%error, "checkpoint ledger did not close cleanly");
         }
     }
+}
+
+fn chunk_key(key: Key, chunk: u16) -> Vec<u8> {
+    let mut bytes = key.to_bytes().to_vec();
+    bytes.extend(chunk.to_be_bytes());
+    bytes
 }
 
 /// Puts the directory in the state that sled's recovery expects.
@@ -237,5 +307,9 @@ impl Ledger {
     pub(super) fn raw(&self) -> &sled::Db {
         // Tests only, and never while it is being dropped.
         self.db.as_ref().expect("open")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }

@@ -35,9 +35,11 @@ mod ledger;
 mod lock;
 mod mark;
 mod model;
+mod read;
 mod record;
 mod rotate;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -48,8 +50,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use describe::{Description, EpochDescription, StateDescription};
 pub use error::CheckpointError;
 pub use model::{
-    Epoch, EpochWrite, Fallback, Latest, MAX_INLINE_BYTES, PaneClosed, Position, PreCommit,
-    SegmentWrite, StoreOptions, StoredSegment, WriteStats,
+    Epoch, EpochWrite, Fallback, Latest, PaneClosed, Position, PreCommit, SegmentWrite,
+    StoreOptions, StoredSegment, WriteStats,
 };
 
 use store::Inner;

@@ -167,8 +167,8 @@ pub struct WriteStats {
 /// Sizes that shape the store. The defaults suit state from kilobytes to gigabytes.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// State up to this many bytes is kept in the ledger, larger state in files beside it.
-    /// Capped at [`MAX_INLINE_BYTES`].
+    /// A piece of state up to this many bytes is kept in the ledger, unless the pieces of that
+    /// size in one epoch add up to more than 256 KiB; all other state is in files beside it.
     pub inline_bytes: usize,
     /// State from this many bytes on gets a file of its own, so that its space comes back the
     /// moment it is dead; what is smaller shares one file per epoch, which costs one fsync.
@@ -183,16 +183,10 @@ pub struct StoreOptions {
     pub keep_epochs: usize,
 }
 
-/// The most that is kept in the ledger as one value.
-///
-/// sled puts up to 19 values on a page before it splits it, and a page of more than 128 KiB into
-/// a file that it never fsyncs; 19 x 6 KiB stays below.
-pub const MAX_INLINE_BYTES: usize = 6 * 1024 - 512;
-
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            inline_bytes: 4 * 1024,
+            inline_bytes: 64 * 1024,
             own_file_bytes: 1024 * 1024,
             ledger_bytes: 16 * 1024 * 1024,
             dead_bytes: 64 * 1024 * 1024,

@@ -14,14 +14,12 @@ use super::error::CheckpointError;
 use super::files::sync_dir;
 use super::index::Index;
 use super::ledger::Ledger;
-use super::record::{Blob, EntryId, Key, encode};
+use super::record::{Key, encode};
 use super::store::{Inner, current, ledger_name, remove_other_ledgers, serial, set_current};
+use super::table::{Blob, EntryId, Table, TableHead};
 
-/// Entries are copied in batches of about this size.
-const COPY_BYTES: usize = 256 * 1024;
-
-/// Compaction gathers state in memory up to this size before it writes a file.
-const COMPACT_BYTES: u64 = 32 * 1024 * 1024;
+/// What is moved is gathered in memory up to this size before a file is written.
+const GATHERED_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What a blob belongs to.
 #[derive(Clone, Copy)]
@@ -126,14 +124,24 @@ impl Inner {
         for id in unneeded {
             index.remove(id);
         }
+        let empty: Vec<u64> = index
+            .tables
+            .iter()
+            .filter(|(_, table)| table.entries == 0)
+            .map(|(born, _)| *born)
+            .collect();
+        for born in empty {
+            index.remove_table(born);
+        }
 
         let mut new_files = Vec::new();
         let old = current(&self.dir)?;
         let next = old.as_deref().and_then(serial).map_or(1, |serial| serial.saturating_add(1));
         let name = ledger_name(next);
         let path = self.dir.join(&name);
-        let filled =
-            self.compact(&mut index, &mut new_files).and_then(|()| self.fill(&path, &index));
+        let filled = self
+            .compact(&mut index, &mut new_files)
+            .and_then(|()| self.fill(&path, &mut index, &mut new_files));
         let fresh = match filled {
             Ok(fresh) => fresh,
             Err(error) => {
@@ -162,44 +170,86 @@ impl Inner {
         Ok(())
     }
 
-    /// Copies every entry of `index` into a new ledger at `path`, durably.
-    fn fill(&self, path: &Path, index: &Index) -> Result<Ledger, CheckpointError> {
+    /// Copies everything in `index` into a new ledger at `path`, durably.
+    fn fill(
+        &mut self,
+        path: &Path,
+        index: &mut Index,
+        new_files: &mut Vec<Arc<str>>,
+    ) -> Result<Ledger, CheckpointError> {
         if path.exists() {
             fs::remove_dir_all(path).map_err(CheckpointError::io("remove", path))?;
         }
-        let fresh = Ledger::open(path)?;
-        let mut reader = self.files.reader();
-        let mut copier = Copier { fresh: &fresh, batch: sled::Batch::default(), bytes: 0 };
+        let mut fresh = Ledger::open(path)?;
         for (number, state) in &index.epochs {
             let Some(head) = &state.head else { continue };
             let key = Key::Epoch(*number);
-            let tail = match head.payload.file {
-                None => self.read(&mut reader, key, &head.payload, *number)?,
+            let payload = match head.payload.file {
+                None => self.reader()?.payload(*number, &head.payload)?,
                 Some(_) => Vec::new(),
             };
-            copier.add(key, encode(key, head, &tail).map_err(|e| self.encoding(e))?)?;
+            let value = encode(key, head, &[&payload]).map_err(|e| self.encoding(e))?;
+            let mut changes = vec![(key, Some(value))];
             if state.committed {
                 let key = Key::Committed(*number);
-                copier.add(key, encode(key, &(), &[]).map_err(|e| self.encoding(e))?)?;
+                changes.push((key, Some(encode(key, &(), &[]).map_err(|e| self.encoding(e))?)));
+            }
+            fresh.stage(&changes)?;
+        }
+        let Some(newest) = index.newest() else {
+            return self.finish(fresh);
+        };
+        let mut large = self.files.begin(newest);
+        let tables: Vec<u64> = index.tables.keys().copied().collect();
+        for born in tables {
+            let inline = self.inline_state(index, born)?;
+            let rows = index.of_table(born);
+            let table = Table::new(rows.map(|(id, e)| (id.ordinal, &e.owner, e.groups, &e.blob)));
+            let mut table = serde_json::to_vec(&table).map_err(|e| self.encoding(e))?;
+            let mut blob = Blob::of(&table);
+            if table.len() > self.options.inline_bytes {
+                large.add(std::mem::take(&mut table), &mut blob);
+            }
+            let key = Key::Table(born);
+            let head = TableHead { table: blob.clone() };
+            let value = encode(key, &head, &[&table, &inline]).map_err(|e| self.encoding(e))?;
+            fresh.stage(&vec![(key, Some(value))])?;
+            index.move_table(born, blob);
+            if large.bytes() > GATHERED_BYTES {
+                let full = std::mem::replace(&mut large, self.files.begin(newest));
+                new_files.push(full.name.clone());
+                self.files.finish(&full)?;
             }
         }
-        for (id, entry) in index.entries() {
-            let key = Key::Entry(id);
-            let head = entry.head.as_ref().map_err(|damage| CheckpointError::Corrupt {
-                what: key.to_string(),
-                epoch: Some(id.born),
-                detail: damage.clone(),
-            })?;
-            let tail = match head.blob.file {
-                None => self.read(&mut reader, key, &head.blob, id.born)?,
-                Some(_) => Vec::new(),
-            };
-            copier.add(key, encode(key, head, &tail).map_err(|e| self.encoding(e))?)?;
+        if !large.is_empty() {
+            new_files.push(large.name.clone());
+            self.files.finish(&large)?;
         }
-        copier.finish()?;
+        self.files.sync()?;
+        self.finish(fresh)
+    }
+
+    fn finish(&self, fresh: Ledger) -> Result<Ledger, CheckpointError> {
         fresh.sync_all()?;
         sync_dir(&self.dir)?;
         Ok(fresh)
+    }
+
+    /// The state of one table that the ledger itself holds, packed without what is dead.
+    fn inline_state(&self, index: &mut Index, born: u64) -> Result<Vec<u8>, CheckpointError> {
+        let inline: Vec<(EntryId, Blob)> = index
+            .of_table(born)
+            .filter(|(_, entry)| entry.blob.file.is_none())
+            .map(|(id, entry)| (id, entry.blob.clone()))
+            .collect();
+        let mut reader = self.reader()?;
+        let mut packed = Vec::new();
+        for (id, blob) in inline {
+            let bytes = reader.entry(id, &blob, born)?;
+            index.move_entry(id, Blob { offset: packed.len() as u64, ..blob });
+            packed.extend(bytes);
+        }
+        Ok(packed)
     }
 
     /// Moves what is live out of files that are mostly dead.
@@ -218,68 +268,41 @@ impl Inner {
             .filter(|(_, used)| used.live.saturating_mul(2) < used.bytes)
             .map(|(name, _)| name.clone())
             .collect();
-        let is_sparse =
-            |blob: &Blob| blob.file.as_ref().is_some_and(|place| sparse.contains(&place.name));
+        let is_sparse = |blob: &Blob| blob.file.as_ref().is_some_and(|name| sparse.contains(name));
         let payloads = index.epochs.iter().filter_map(|(number, state)| {
-            Some((Holder::Payload(*number), Key::Epoch(*number), &state.head.as_ref()?.payload))
+            Some((Holder::Payload(*number), &state.head.as_ref()?.payload))
         });
-        let entries = index.entries().filter_map(|(id, entry)| {
-            Some((Holder::Entry(id), Key::Entry(id), &entry.head.as_ref().ok()?.blob))
-        });
-        let moving: Vec<(Holder, Key, Blob)> = payloads
+        let entries = index.entries().map(|(id, entry)| (Holder::Entry(id), &entry.blob));
+        let moving: Vec<(Holder, Blob)> = payloads
             .chain(entries)
-            .filter(|(_, _, blob)| is_sparse(blob))
-            .map(|(holder, key, blob)| (holder, key, blob.clone()))
+            .filter(|(_, blob)| is_sparse(blob))
+            .map(|(holder, blob)| (holder, blob.clone()))
             .collect();
 
-        let mut rest = moving.as_slice();
-        while !rest.is_empty() {
-            let mut gathered = Vec::new();
-            let mut bytes = 0;
-            while let Some(((_, key, blob), after)) = rest.split_first() {
-                if bytes > 0 && bytes + blob.bytes > COMPACT_BYTES {
-                    break;
+        let mut file = self.files.begin(newest);
+        for (holder, mut blob) in moving {
+            match holder {
+                Holder::Entry(id) => {
+                    let bytes = self.reader()?.entry(id, &blob, newest)?;
+                    file.add(bytes, &mut blob);
+                    index.move_entry(id, blob);
                 }
-                gathered.push(self.read(&mut self.files.reader(), *key, blob, newest)?);
-                bytes += blob.bytes;
-                rest = after;
+                Holder::Payload(number) => {
+                    let bytes = self.reader()?.payload(number, &blob)?;
+                    file.add(bytes, &mut blob);
+                    index.move_payload(number, blob);
+                }
             }
-            let start = moving.len() - rest.len() - gathered.len();
-            let pieces: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
-            let places = self.files.write(newest, &pieces)?;
-            new_files.extend(places.first().map(|place| place.name.clone()));
-            for ((holder, _, blob), place) in moving[start..].iter().zip(places) {
-                let blob = Blob { file: Some(place), ..blob.clone() };
-                match holder {
-                    Holder::Entry(id) => index.move_entry(*id, blob),
-                    Holder::Payload(number) => index.move_payload(*number, blob),
-                }
+            if file.bytes() > GATHERED_BYTES {
+                let full = std::mem::replace(&mut file, self.files.begin(newest));
+                new_files.push(full.name.clone());
+                self.files.finish(&full)?;
             }
         }
+        if !file.is_empty() {
+            new_files.push(file.name.clone());
+            self.files.finish(&file)?;
+        }
         self.files.sync()
-    }
-}
-
-/// Gathers entries into batches.
-struct Copier<'a> {
-    fresh: &'a Ledger,
-    batch: sled::Batch,
-    bytes: usize,
-}
-
-impl Copier<'_> {
-    fn add(&mut self, key: Key, value: Vec<u8>) -> Result<(), CheckpointError> {
-        self.bytes += value.len();
-        self.batch.insert(key.to_bytes(), value);
-        if self.bytes >= COPY_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), CheckpointError> {
-        self.bytes = 0;
-        self.fresh.stage(std::mem::take(&mut self.batch))
-    }
-
-    fn finish(mut self) -> Result<(), CheckpointError> {
-        self.flush()
     }
 }

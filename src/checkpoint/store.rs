@@ -1,21 +1,19 @@
 //! The store: opening, reading back and verifying.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::IgnoredAny;
-
 use super::error::CheckpointError;
-use super::files::{HEADER_BYTES, ReadError, Reader, SegmentFiles, replace_file, sync_dir, verify};
-use super::index::{Entry, EpochState, Index};
+use super::files::{SegmentFiles, replace_file, sync_dir};
+use super::index::Index;
 use super::ledger::Ledger;
 use super::lock::DirectoryLock;
 use super::mark::{HEAD, HeadMark};
-use super::model::{Epoch, Fallback, Latest, MAX_INLINE_BYTES, StoreOptions, StoredSegment};
-use super::record::{
-    Blob, EntryHead, EpochHead, FORMAT_VERSION, Fault, Key, Owner, Payload, decode,
-};
+use super::model::{Epoch, Fallback, Latest, StoreOptions, StoredSegment};
+use super::read::{StateReader, load, newer, payload};
+use super::record::{FORMAT_VERSION, Key};
+use super::table::Owner;
 
 const CURRENT: &str = "CURRENT";
 const LEDGER_PREFIX: &str = "ledger-";
@@ -43,7 +41,6 @@ pub(super) struct Inner {
 
 impl Inner {
     pub(super) fn open(dir: &Path, mut options: StoreOptions) -> Result<Self, CheckpointError> {
-        options.inline_bytes = options.inline_bytes.min(MAX_INLINE_BYTES);
         options.keep_epochs = options.keep_epochs.max(2);
         fs::create_dir_all(dir).map_err(CheckpointError::io("create", dir))?;
         let lock = DirectoryLock::acquire(dir)?;
@@ -88,9 +85,15 @@ impl Inner {
             return Err(missing(&path, "the ledger is missing"));
         }
         let ledger = Ledger::open(&path)?;
-        self.index = self.load(&ledger)?;
+        self.index = load(&ledger, &self.files)?;
         self.ledger = Some(ledger);
         Ok(())
+    }
+
+    pub(super) fn ledger_mut(&mut self) -> Result<&mut Ledger, CheckpointError> {
+        let closed =
+            CheckpointError::Ledger { dir: self.dir.clone(), detail: "it is not open".into() };
+        self.ledger.as_mut().ok_or(closed)
     }
 
     pub(super) fn ledger(&self) -> Result<&Ledger, CheckpointError> {
@@ -100,161 +103,8 @@ impl Inner {
         })
     }
 
-    /// Reads every entry. Damage is noted where it is, and only then looked at when somebody
-    /// wants what is damaged.
-    fn load(&self, ledger: &Ledger) -> Result<Index, CheckpointError> {
-        let mut index = Index::default();
-        let mut inline_payloads = BTreeMap::new();
-        for (key, value) in ledger.scan()? {
-            let Some(parsed) = Key::parse(&key) else {
-                return Err(CheckpointError::Corrupt {
-                    what: ledger.path().display().to_string(),
-                    epoch: None,
-                    detail: format!("it holds a key of no known kind, {key:02x?}"),
-                });
-            };
-            match parsed {
-                Key::Epoch(number) => {
-                    let state = match self.checked(parsed, decode::<EpochHead>(parsed, &value))? {
-                        Ok((head, tail)) => {
-                            if head.payload.file.is_none() {
-                                inline_payloads.insert(number, tail.to_vec());
-                            }
-                            EpochState { head: Some(head), damage: None, committed: false }
-                        }
-                        Err(damage) => {
-                            EpochState { head: None, damage: Some(damage), committed: false }
-                        }
-                    };
-                    let committed = index.epochs.remove(&number).is_some_and(|s| s.committed);
-                    index.insert_epoch(number, EpochState { committed, ..state });
-                }
-                // Sorts before the epoch it speaks of, and may be all that is left of it.
-                Key::Committed(number) => {
-                    let placeholder = EpochState {
-                        head: None,
-                        damage: Some(format!("{} is missing", Key::Epoch(number))),
-                        committed: true,
-                    };
-                    index.epochs.insert(number, placeholder);
-                }
-                Key::Entry(id) => {
-                    let head = self.checked(parsed, decode::<EntryHead>(parsed, &value))?;
-                    let head = head.map(|(head, _)| head);
-                    index.insert(id, Entry { dead: None, head, fingerprint: None });
-                }
-            }
-        }
-        // Entries without their epoch: it was lost, and what it killed is not known.
-        let orphans: BTreeSet<u64> = index
-            .entries()
-            .map(|(id, _)| id.born)
-            .filter(|born| Some(*born) > index.newest())
-            .collect();
-        for number in orphans {
-            let damage = Some(format!("{} is missing", Key::Epoch(number)));
-            index.insert_epoch(number, EpochState { head: None, damage, committed: false });
-        }
-        for found in self.files.list()? {
-            index.set_file_bytes(&found.name, found.bytes.saturating_sub(HEADER_BYTES));
-        }
-        let numbers: Vec<u64> = index.epochs.keys().copied().collect();
-        for number in numbers {
-            let payload = self.payload(&index, number, inline_payloads.get(&number));
-            let checked = match payload {
-                Ok(payload) => {
-                    index.kill_all(&payload.killed, number);
-                    index.check(number).map(|_| ())
-                }
-                Err(CheckpointError::Corrupt { what, detail, .. }) => {
-                    Err(format!("{what}: {detail}"))
-                }
-                Err(other) => return Err(other),
-            };
-            if let Err(damage) = checked
-                && let Some(state) = index.epochs.get_mut(&number)
-            {
-                state.damage.get_or_insert(damage);
-            }
-        }
-        Ok(index)
-    }
-
-    /// Lets damage through as text, and refuses entries of a newer format.
-    fn checked<T>(
-        &self,
-        key: Key,
-        decoded: Result<T, Fault>,
-    ) -> Result<Result<T, String>, CheckpointError> {
-        match decoded {
-            Ok(value) => Ok(Ok(value)),
-            Err(Fault::Damaged(detail)) => Ok(Err(format!("{key}: {detail}"))),
-            Err(Fault::Newer(found)) => Err(newer(key.to_string(), found)),
-        }
-    }
-
-    fn payload(
-        &self,
-        index: &Index,
-        number: u64,
-        inline: Option<&Vec<u8>>,
-    ) -> Result<Payload, CheckpointError> {
-        let corrupt = |detail: String| CheckpointError::Corrupt {
-            what: Key::Epoch(number).to_string(),
-            epoch: Some(number),
-            detail,
-        };
-        let state = index.epochs.get(&number);
-        let Some(head) = state.and_then(|state| state.head.as_ref()) else {
-            let damage = state.and_then(|state| state.damage.clone());
-            return Err(corrupt(damage.unwrap_or_else(|| "it is missing".into())));
-        };
-        let bytes = match inline {
-            Some(bytes) => bytes.clone(),
-            None => {
-                self.read(&mut self.files.reader(), Key::Epoch(number), &head.payload, number)?
-            }
-        };
-        serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))
-    }
-
-    /// The verified bytes of `blob`, which belongs to `key` and is wanted for `epoch`.
-    pub(super) fn read(
-        &self,
-        reader: &mut Reader<'_>,
-        key: Key,
-        blob: &Blob,
-        epoch: u64,
-    ) -> Result<Vec<u8>, CheckpointError> {
-        let (what, read) = match &blob.file {
-            Some(place) => {
-                let what = self.files.path(&place.name);
-                let read = reader.read(blob, place);
-                if let Err(ReadError::Io(source)) = read {
-                    return Err(CheckpointError::Io { action: "read", path: what, source });
-                }
-                (what.display().to_string(), read)
-            }
-            None => {
-                let read = match self.ledger()?.get(key)? {
-                    None => Err(Fault::Damaged("it is missing".into())),
-                    Some(value) => decode::<IgnoredAny>(key, &value)
-                        .and_then(|(_, tail)| verify(blob, tail).map(|()| tail.to_vec())),
-                };
-                (key.to_string(), read.map_err(ReadError::Fault))
-            }
-        };
-        match read {
-            Ok(bytes) => Ok(bytes),
-            Err(ReadError::Fault(Fault::Newer(found))) => Err(newer(what, found)),
-            Err(ReadError::Fault(Fault::Damaged(detail))) => {
-                Err(CheckpointError::Corrupt { what, epoch: Some(epoch), detail })
-            }
-            // Told apart above, where the path is known.
-            Err(ReadError::Io(source)) => {
-                Err(CheckpointError::Io { action: "read", path: what.into(), source })
-            }
-        }
+    pub(super) fn reader(&self) -> Result<StateReader<'_>, CheckpointError> {
+        Ok(StateReader::new(self.ledger()?, &self.files))
     }
 
     /// Removes files that no entry names: what a crash left between writing a file and writing
@@ -262,7 +112,7 @@ impl Inner {
     /// what the damaged entries name.
     pub(super) fn sweep(&self) -> Result<(), CheckpointError> {
         let damaged = self.index.epochs.values().any(|state| state.damage.is_some())
-            || self.index.entries().any(|(_, entry)| entry.head.is_err())
+            || self.index.tables.values().any(|table| table.blob.is_err())
             || self.mark.epoch() > self.index.newest();
         if damaged {
             return Ok(());
@@ -344,12 +194,11 @@ impl Inner {
         else {
             return Err(corrupt("it is missing".into()));
         };
-        let payload = self.payload(&self.index, number, None)?;
+        let mut reader = self.reader()?;
+        let payload = payload(&mut reader, number, head)?;
         let mut operators = BTreeMap::new();
-        let mut reader = self.files.reader();
         for (id, entry) in self.index.live(number) {
-            let entry = entry.head.as_ref().map_err(|damage| corrupt(damage.clone()))?;
-            let bytes = self.read(&mut reader, Key::Entry(id), &entry.blob, number)?;
+            let bytes = reader.entry(id, &entry.blob, number)?;
             if let Owner::Operator { name } = &entry.owner {
                 operators.insert(name.to_string(), bytes);
             }
@@ -375,15 +224,17 @@ impl Inner {
     ) -> Result<Vec<StoredSegment>, CheckpointError> {
         self.usable()?;
         self.kept(epoch)?;
-        let mut reader = self.files.reader();
+        if let Some(damage) = self.index.epochs.get(&epoch).and_then(|s| s.damage.clone()) {
+            return Err(CheckpointError::Corrupt {
+                what: Key::Epoch(epoch).to_string(),
+                epoch: Some(epoch),
+                detail: damage,
+            });
+        }
+        let mut reader = self.reader()?;
         let mut segments = Vec::new();
         for (id, entry) in self.index.live(epoch) {
-            let head = entry.head.as_ref().map_err(|damage| CheckpointError::Corrupt {
-                what: Key::Entry(id).to_string(),
-                epoch: Some(epoch),
-                detail: damage.clone(),
-            })?;
-            if let Owner::Pane { query: of, shard, pane } = &head.owner
+            if let Owner::Pane { query: of, shard, pane } = &entry.owner
                 && &**of == query
             {
                 segments.push(StoredSegment {
@@ -391,7 +242,7 @@ impl Inner {
                     shard: *shard,
                     pane: *pane,
                     epoch: id.born,
-                    bytes: self.read(&mut reader, Key::Entry(id), &head.blob, epoch)?,
+                    bytes: reader.entry(id, &entry.blob, epoch)?,
                 });
             }
         }
@@ -405,10 +256,6 @@ impl Inner {
         let kept: Vec<u64> = self.index.epochs.keys().copied().collect();
         Err(CheckpointError::Order(format!("epoch {epoch} is not kept; kept are {kept:?}")))
     }
-}
-
-pub(super) fn newer(what: String, found: impl Into<u32>) -> CheckpointError {
-    CheckpointError::NewerFormat { what, found: found.into(), supported: FORMAT_VERSION.into() }
 }
 
 /// The name of the ledger that counts, `None` in a directory that has never had one.

@@ -3,23 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::CheckpointError;
+use super::files::NewFile;
 use super::index::{Entry, EpochState, Index};
+use super::ledger::Changes;
 use super::model::{EpochWrite, StoreOptions, WriteStats};
-use super::record::{
-    Blob, EntryHead, EntryId, EpochHead, FileRef, Key, Killed, LiveSet, Owner, PayloadRef, encode,
-};
+use super::record::{Key, encode};
 use super::store::Inner;
+use super::table::{
+    Blob, EntryId, EpochHead, Killed, LiveSet, Owner, PayloadRef, Table, TableHead, bitmap,
+};
 
-/// The most state that one epoch puts into the ledger; the rest goes to its file however small
-/// the pieces are. It bounds the one batch that has to fit sled's memory and log.
+/// The most state that one epoch puts into the ledger; with more, all of it goes to the epoch's
+/// file however small the pieces are. It bounds the batch, and with it sled's memory.
 const INLINE_BYTES_PER_EPOCH: usize = 256 * 1024;
 
 /// A piece of state that this epoch adds.
 struct Piece<'a> {
-    head: EntryHead,
+    owner: Owner,
+    groups: u64,
+    blob: Blob,
     bytes: &'a [u8],
     fingerprint: Option<u64>,
 }
@@ -69,14 +74,11 @@ impl<'a> Draft<'a> {
             let owner = Owner::Operator { name: name.as_str().into() };
             let mut piece = Piece::new(owner, 0, bytes);
             piece.fingerprint = Some(fingerprint(bytes));
-            let before = index.current(&piece.head.owner);
+            let before = index.current(&piece.owner);
             let unchanged = before.iter().any(|id| {
                 index.entry(*id).is_some_and(|entry| {
                     entry.fingerprint == piece.fingerprint
-                        && entry.head.as_ref().is_ok_and(|head| {
-                            let new = &piece.head.blob;
-                            (head.blob.bytes, head.blob.crc) == (new.bytes, new.crc)
-                        })
+                        && (entry.blob.bytes, entry.blob.crc) == (piece.blob.bytes, piece.blob.crc)
                 })
             });
             if !unchanged {
@@ -108,7 +110,7 @@ impl<'a> Draft<'a> {
 
 impl<'a> Piece<'a> {
     fn new(owner: Owner, groups: u64, bytes: &'a [u8]) -> Self {
-        Self { head: EntryHead { owner, groups, blob: blob(bytes) }, bytes, fingerprint: None }
+        Self { owner, groups, blob: Blob::of(bytes), bytes, fingerprint: None }
     }
 }
 
@@ -117,15 +119,25 @@ fn entry_id(born: u64, ordinal: usize) -> EntryId {
     EntryId { born, ordinal: ordinal as u32 }
 }
 
-fn blob(bytes: &[u8]) -> Blob {
-    Blob { bytes: bytes.len() as u64, crc: crc32fast::hash(bytes), file: None }
-}
-
 /// SipHash with fixed keys; compared only within one process.
 fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Where an epoch's bytes go that are not in its pieces themselves.
+struct Layout<'a> {
+    files: Vec<NewFile<'a>>,
+    table: Blob,
+    /// The table, if it goes into the ledger.
+    inline_table: Vec<u8>,
+}
+
+/// What a write takes out of the ledger: epochs, and entries by the table that they are in.
+struct Forgotten {
+    epochs: Vec<u64>,
+    entries: BTreeMap<u64, BTreeSet<u32>>,
 }
 
 impl Inner {
@@ -144,55 +156,41 @@ impl Inner {
             killed: draft.killed(),
         })
         .map_err(|error| self.encoding(error))?;
-        let mut payload_blob = blob(&payload);
-
-        let mut new_files = BTreeSet::new();
-        fail::fail_point!("checkpoint_files_begin");
-        let placed =
-            self.place(number, &mut draft.pieces, &payload, &mut payload_blob, &mut new_files);
-        if let Err(error) = placed {
-            new_files.iter().for_each(|name| self.files.remove(name));
-            return Err(error);
-        }
-        fail::fail_point!("checkpoint_files_written");
-
-        let head = EpochHead {
+        let mut head = EpochHead {
             pipeline: write.epoch.pipeline.clone(),
             shards: write.epoch.shards,
             created_at_ms: write.epoch.created_at_ms,
             live: self.live_after(number, &draft),
-            payload: payload_blob,
+            payload: Blob::of(&payload),
         };
+        let layout = self
+            .lay_out(number, &mut draft.pieces, &payload, &mut head.payload)
+            .map_err(|error| self.encoding(error))?;
+        let forgotten = self.forgotten(number, &draft.killed);
+        let changes = self
+            .changes(number, &head, &payload, &draft.pieces, &layout, &forgotten)
+            .map_err(|error| self.encoding(error))?;
+
+        fail::fail_point!("checkpoint_files_begin");
+        if let Err(error) = self.finish_files(&layout.files) {
+            layout.files.iter().for_each(|file| self.files.remove(&file.name));
+            return Err(error);
+        }
+        fail::fail_point!("checkpoint_files_written");
+
+        // From here until they are durable, only the disk knows.
+        self.suspect = true;
+        self.ledger_mut()?.apply(&changes)?;
+        fail::fail_point!("checkpoint_ledger_durable");
         let stats = WriteStats {
             epoch: number,
             bytes: payload.len() as u64
-                + draft.pieces.iter().map(|piece| piece.head.blob.bytes).sum::<u64>(),
+                + draft.pieces.iter().map(|piece| piece.blob.bytes).sum::<u64>(),
             segments: draft.pieces.len() as u64,
-            files: new_files.len() as u64,
-            took: started.elapsed(),
+            files: layout.files.len() as u64,
+            took: Duration::ZERO,
         };
-        let (forgotten_epochs, forgotten_entries) = self.forgotten(number, &draft.killed);
-        let batch = self
-            .batch(number, &head, &payload, &draft.pieces, &forgotten_epochs, &forgotten_entries)
-            .map_err(|error| self.encoding(error))?;
-
-        // From here until the batch is durable, only the disk knows.
-        self.suspect = true;
-        self.ledger()?.apply(batch)?;
-        fail::fail_point!("checkpoint_ledger_durable");
-
-        self.index
-            .insert_epoch(number, EpochState { head: Some(head), damage: None, committed: false });
-        for id in draft.killed {
-            self.index.kill(id, number);
-        }
-        for (ordinal, piece) in draft.pieces.into_iter().enumerate() {
-            let entry = Entry { dead: None, head: Ok(piece.head), fingerprint: piece.fingerprint };
-            self.index.insert(entry_id(number, ordinal), entry);
-        }
-        let mut dead_files = Vec::new();
-        dead_files.extend(forgotten_entries.iter().filter_map(|id| self.index.remove(*id)));
-        dead_files.extend(forgotten_epochs.iter().filter_map(|n| self.index.remove_epoch(*n)));
+        let dead_files = self.adopt(number, head, draft, layout.table, &forgotten);
         self.acknowledged = Some(number);
         self.suspect = false;
 
@@ -220,103 +218,159 @@ impl Inner {
         }
     }
 
-    /// Decides where each piece goes, and writes those that go to files.
-    fn place(
-        &mut self,
-        epoch: u64,
-        pieces: &mut [Piece<'_>],
-        payload: &[u8],
-        payload_blob: &mut Blob,
-        new_files: &mut BTreeSet<Arc<str>>,
-    ) -> Result<(), CheckpointError> {
-        let StoreOptions { inline_bytes, own_file_bytes, .. } = self.options;
-        let mut inline = 0;
-        let mut shared: Vec<&[u8]> = Vec::new();
-        let mut to_place: Vec<&mut Option<FileRef>> = Vec::new();
-        if payload.len() > inline_bytes {
-            shared.push(payload);
-            to_place.push(&mut payload_blob.file);
-        }
-        for piece in pieces {
-            let length = piece.bytes.len();
-            if length <= inline_bytes && inline + length <= INLINE_BYTES_PER_EPOCH {
-                inline += length;
-            } else if length >= own_file_bytes {
-                let mut places = self.files.write(epoch, &[piece.bytes])?;
-                piece.head.blob.file = places.pop();
-                new_files.extend(piece.head.blob.file.as_ref().map(|place| place.name.clone()));
-            } else {
-                shared.push(piece.bytes);
-                to_place.push(&mut piece.head.blob.file);
-            }
-        }
-        if !shared.is_empty() {
-            for (slot, place) in to_place.into_iter().zip(self.files.write(epoch, &shared)?) {
-                new_files.insert(place.name.clone());
-                *slot = Some(place);
-            }
-        }
-        if new_files.is_empty() { Ok(()) } else { self.files.sync() }
-    }
-
     fn live_after(&self, number: u64, draft: &Draft<'_>) -> LiveSet {
         let newest = self.index.newest().and_then(|number| self.index.epochs.get(&number));
         let mut live =
             newest.and_then(|state| state.head.as_ref()).map(|head| head.live).unwrap_or_default();
         for id in &draft.killed {
-            if let Some(Entry { head: Ok(head), .. }) = self.index.entry(*id) {
-                live.remove(*id, &head.blob);
+            if let Some(entry) = self.index.entry(*id) {
+                live.remove(*id, &entry.blob);
             }
         }
         for (ordinal, piece) in draft.pieces.iter().enumerate() {
-            live.add(entry_id(number, ordinal), &piece.head.blob);
+            live.add(entry_id(number, ordinal), &piece.blob);
         }
         live
     }
 
+    /// Decides where every byte goes.
+    fn lay_out<'a>(
+        &mut self,
+        number: u64,
+        pieces: &mut [Piece<'a>],
+        payload: &'a [u8],
+        payload_blob: &mut Blob,
+    ) -> Result<Layout<'a>, serde_json::Error> {
+        let StoreOptions { inline_bytes, own_file_bytes, .. } = self.options;
+        let is_small = |bytes: &[u8]| bytes.len() <= inline_bytes;
+        let small: usize =
+            pieces.iter().map(|piece| piece.bytes).filter(|b| is_small(b)).map(<[u8]>::len).sum();
+        let mut files = Vec::new();
+        let mut shared = self.files.begin(number);
+        let mut inline_end = 0;
+        for piece in pieces.iter_mut() {
+            if piece.bytes.len() >= own_file_bytes {
+                let mut own = self.files.begin(number);
+                own.add(piece.bytes, &mut piece.blob);
+                files.push(own);
+            } else if is_small(piece.bytes) && small <= INLINE_BYTES_PER_EPOCH {
+                piece.blob.offset = inline_end;
+                inline_end += piece.blob.bytes;
+            } else {
+                shared.add(piece.bytes, &mut piece.blob);
+            }
+        }
+        if !is_small(payload) {
+            shared.add(payload, payload_blob);
+        }
+        let rows = pieces.iter().enumerate().map(|(ordinal, piece)| {
+            (entry_id(number, ordinal).ordinal, &piece.owner, piece.groups, &piece.blob)
+        });
+        let mut inline_table = serde_json::to_vec(&Table::new(rows))?;
+        let mut table = Blob::of(&inline_table);
+        if !is_small(&inline_table) {
+            shared.add(std::mem::take(&mut inline_table), &mut table);
+        }
+        if !shared.is_empty() {
+            files.push(shared);
+        }
+        Ok(Layout { files, table, inline_table })
+    }
+
+    fn finish_files(&self, files: &[NewFile<'_>]) -> Result<(), CheckpointError> {
+        for file in files {
+            self.files.finish(file)?;
+        }
+        if files.is_empty() { Ok(()) } else { self.files.sync() }
+    }
+
     /// What no kept epoch needs once `number` is written.
-    fn forgotten(&self, number: u64, killed: &BTreeSet<EntryId>) -> (Vec<u64>, Vec<EntryId>) {
+    fn forgotten(&self, number: u64, killed: &BTreeSet<EntryId>) -> Forgotten {
         let mut epochs: Vec<u64> = self.index.epochs.keys().copied().chain([number]).collect();
         let kept = epochs.split_off(epochs.len().saturating_sub(self.options.keep_epochs));
         let oldest = kept.first().copied().unwrap_or(number);
-        let entries = self
-            .index
-            .entries()
-            .filter(|(id, entry)| {
-                let dead = if killed.contains(id) { Some(number) } else { entry.dead };
-                dead.is_some_and(|dead| dead <= oldest)
-            })
-            .map(|(id, _)| id)
-            .collect();
-        (epochs, entries)
+        let mut entries: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
+        for (id, entry) in self.index.entries() {
+            let dead = if killed.contains(&id) { Some(number) } else { entry.dead };
+            if dead.is_some_and(|dead| dead <= oldest) {
+                entries.entry(id.born).or_default().insert(id.ordinal);
+            }
+        }
+        Forgotten { epochs, entries }
     }
 
-    fn batch(
+    /// The one transaction.
+    fn changes(
         &self,
         number: u64,
         head: &EpochHead,
         payload: &[u8],
         pieces: &[Piece<'_>],
-        forgotten_epochs: &[u64],
-        forgotten_entries: &[EntryId],
-    ) -> Result<sled::Batch, serde_json::Error> {
-        let mut batch = sled::Batch::default();
+        layout: &Layout<'_>,
+        forgotten: &Forgotten,
+    ) -> Result<Changes, serde_json::Error> {
         let key = Key::Epoch(number);
         let tail = if head.payload.file.is_none() { payload } else { &[] };
-        batch.insert(key.to_bytes(), encode(key, head, tail)?);
-        for (ordinal, piece) in pieces.iter().enumerate() {
-            let key = Key::Entry(entry_id(number, ordinal));
-            let tail = if piece.head.blob.file.is_none() { piece.bytes } else { &[] };
-            batch.insert(key.to_bytes(), encode(key, &piece.head, tail)?);
+        let mut changes = vec![(key, Some(encode(key, head, &[tail])?))];
+        if !pieces.is_empty() {
+            let key = Key::Table(number);
+            let mut parts = vec![layout.inline_table.as_slice()];
+            let inline = pieces.iter().filter(|piece| piece.blob.file.is_none());
+            parts.extend(inline.map(|piece| piece.bytes));
+            let head = TableHead { table: layout.table.clone() };
+            changes.push((key, Some(encode(key, &head, &parts)?)));
         }
-        for number in forgotten_epochs {
-            batch.remove(Key::Epoch(*number).to_bytes());
-            batch.remove(Key::Committed(*number).to_bytes());
+        for number in &forgotten.epochs {
+            changes.push((Key::Epoch(*number), None));
+            changes.push((Key::Committed(*number), None));
         }
-        for id in forgotten_entries {
-            batch.remove(Key::Entry(*id).to_bytes());
+        for (born, ordinals) in &forgotten.entries {
+            let Some(table) = self.index.tables.get(born) else { continue };
+            let key = Key::Dead(*born);
+            if table.entries == ordinals.len() {
+                changes.push((Key::Table(*born), None));
+                changes.push((key, None));
+            } else {
+                let bitmap = bitmap(table.dead.union(ordinals));
+                changes.push((key, Some(encode(key, &(), &[&bitmap])?)));
+            }
         }
-        Ok(batch)
+        Ok(changes)
+    }
+
+    /// Takes what is durable now into the index; returns the files that are no longer needed.
+    fn adopt(
+        &mut self,
+        number: u64,
+        head: EpochHead,
+        draft: Draft<'_>,
+        table: Blob,
+        forgotten: &Forgotten,
+    ) -> Vec<Arc<str>> {
+        let index = &mut self.index;
+        index.insert_epoch(number, EpochState { head: Some(head), damage: None, committed: false });
+        for id in draft.killed {
+            index.kill(id, number);
+        }
+        if !draft.pieces.is_empty() {
+            index.insert_table(number, Ok(table));
+        }
+        for (ordinal, piece) in draft.pieces.into_iter().enumerate() {
+            let Piece { owner, groups, blob, fingerprint, .. } = piece;
+            let entry = Entry { owner, groups, blob, dead: None, fingerprint };
+            index.insert(entry_id(number, ordinal), entry);
+        }
+        let mut dead_files = Vec::new();
+        for (born, ordinals) in &forgotten.entries {
+            for ordinal in ordinals {
+                dead_files.extend(index.remove(EntryId { born: *born, ordinal: *ordinal }));
+            }
+            if index.tables.get(born).is_some_and(|table| table.entries == 0) {
+                dead_files.extend(index.remove_table(*born));
+            }
+        }
+        dead_files.extend(forgotten.epochs.iter().filter_map(|number| index.remove_epoch(*number)));
+        dead_files
     }
 
     pub(super) fn encoding(&self, error: serde_json::Error) -> CheckpointError {

@@ -177,10 +177,11 @@ impl Model {
         let mut needed = BTreeSet::new();
         for number in &kept {
             let head = inner.index.epochs[number].head.as_ref().expect("whole");
-            needed.extend(head.payload.file.iter().map(|place| place.name.to_string()));
-            for (_, entry) in inner.index.live(*number) {
-                let head = entry.head.as_ref().expect("whole");
-                needed.extend(head.blob.file.iter().map(|place| place.name.to_string()));
+            needed.extend(head.payload.file.iter().map(|name| name.to_string()));
+            for (id, entry) in inner.index.live(*number) {
+                needed.extend(entry.blob.file.iter().map(|name| name.to_string()));
+                let table = inner.index.tables[&id.born].blob.as_ref().expect("whole");
+                needed.extend(table.file.iter().map(|name| name.to_string()));
             }
         }
         let found: BTreeSet<String> =
@@ -265,7 +266,7 @@ fn run(steps: &[Step], options: &StoreOptions) {
                 model.epochs.push((write.epoch, panes));
             }
             Step::Reopen => {
-                store = None;
+                drop(store.take());
                 store = Some(reopen());
             }
             Step::Rotate => {
