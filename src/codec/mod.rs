@@ -5,6 +5,7 @@
 //! reason and leaves no trace in the batch that its neighbours are in.
 
 pub mod dead_letter;
+pub mod dead_letter;
 pub mod ddl;
 pub mod json;
 
