@@ -217,6 +217,8 @@ fn a_ledger_that_is_gone_is_noticed() {
     store.write(&grow(1, b"afresh".to_vec())).expect("write");
 }
 
+const ROUNDS: u64 = 60;
+
 /// Flips bytes all over sled's own files. Whatever sled makes of that, the store must come back
 /// with the newest epoch, or fall back, or refuse.
 #[test]
@@ -228,7 +230,7 @@ fn damage_below_the_ledger_never_panics_and_never_lies() {
     // The log is mostly empty: damage where something is.
     let used: Vec<usize> = (0..log.len()).filter(|at| log[*at] != 0).collect();
     let (mut whole, mut older, mut refused) = (0, 0, 0);
-    for round in 0..60 {
+    for round in 0..ROUNDS {
         let dir = tempfile::tempdir().expect("directory");
         copy(sound.path(), dir.path());
         edit(&dir.path().join("ledger-000001/db"), |bytes| {
@@ -240,17 +242,27 @@ fn damage_below_the_ledger_never_panics_and_never_lies() {
                 _ => bytes.truncate(at),
             }
         });
-        match CheckpointStore::open(dir.path()).and_then(|store| store.latest()) {
-            Ok(Some(Latest { epoch: found, fallback: None })) => {
+        let opened = CheckpointStore::open(dir.path());
+        let latest = opened.as_ref().map_err(|_| ()).and_then(|s| s.latest().map_err(|_| ()));
+        match (&opened, latest) {
+            (Ok(_), Ok(Some(Latest { epoch: found, fallback: None }))) => {
                 assert_eq!(found, epoch(2));
                 whole += 1;
             }
-            Ok(Some(Latest { epoch: found, fallback: Some(_) })) => {
+            (Ok(store), Ok(Some(Latest { epoch: found, fallback: Some(_) }))) => {
                 assert_eq!(found, epoch(1));
+                store.discard_after(1).expect("discard");
+                store.write(&grow(2, noise(9, 200_000))).expect("write");
+                assert_eq!(super::latest(store), epoch(2));
                 older += 1;
             }
-            Err(CheckpointError::Corrupt { .. }) => refused += 1,
-            other => panic!("round {round}: {other:?}"),
+            (Ok(store), Err(())) => {
+                let error = store.latest().expect_err("still damaged");
+                assert!(matches!(error, CheckpointError::Corrupt { .. }), "{error}");
+                refused += 1;
+            }
+            (Err(CheckpointError::Corrupt { .. }), _) => refused += 1,
+            (opened, latest) => panic!("round {round}: {opened:?} {latest:?}"),
         }
     }
     println!("{whole} whole, {older} fell back, {refused} refused");
