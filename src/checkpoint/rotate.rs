@@ -41,7 +41,7 @@ impl Inner {
         let acknowledged = self.acknowledged.min(self.index.newest());
         // Always into a fresh ledger. After a failed fsync the kernel may show what the disk
         // does not have, and says so only once.
-        if acknowledged.is_none_or(|number| self.whole(number)) {
+        if acknowledged.is_none_or(|number| self.undamaged(number).is_ok()) {
             self.rotate(self.index.rolled_back(acknowledged))?;
         }
         self.suspect = false;
@@ -54,20 +54,10 @@ impl Inner {
         Ok(())
     }
 
-    fn whole(&self, number: u64) -> bool {
-        self.index.epochs.get(&number).is_some_and(|state| state.damage.is_none())
-    }
-
     pub(super) fn discard_after(&mut self, number: u64) -> Result<(), CheckpointError> {
         self.usable()?;
         self.kept(number)?;
-        if let Some(damage) = self.index.epochs.get(&number).and_then(|s| s.damage.clone()) {
-            return Err(CheckpointError::Corrupt {
-                what: Key::Epoch(number).to_string(),
-                epoch: Some(number),
-                detail: damage,
-            });
-        }
+        self.undamaged(number)?;
         if self.index.newest() == Some(number) && self.unresolved().is_none() {
             return Ok(());
         }

@@ -11,8 +11,8 @@ use super::ledger::Ledger;
 use super::lock::DirectoryLock;
 use super::mark::{HEAD, HeadMark};
 use super::model::{Epoch, Fallback, Latest, StoreOptions, StoredSegment};
-use super::read::{StateReader, load, newer, payload};
-use super::record::{FORMAT_VERSION, Key};
+use super::read::{StateReader, damage, load, newer, payload};
+use super::record::FORMAT_VERSION;
 use super::table::Owner;
 
 const CURRENT: &str = "CURRENT";
@@ -151,48 +151,35 @@ impl Inner {
         let mut fallback = self.unresolved();
         let numbers: Vec<u64> = self.index.epochs.keys().rev().copied().collect();
         for number in numbers {
-            match self.verified(number) {
+            match damage(self.verified(number))? {
                 Ok(epoch) => return Ok(Some(Latest { epoch, fallback })),
-                Err(CheckpointError::Corrupt { what, detail, .. }) => {
-                    let reason = if detail.starts_with(&what) {
-                        detail
-                    } else {
-                        format!("{what}: {detail}")
-                    };
+                Err(damage) => {
+                    let known = self.index.epochs.get(&number).and_then(|s| s.damage.clone());
+                    let reason = known.unwrap_or(damage);
                     tracing::warn!(epoch = number, reason, "checkpoint epoch is damaged");
                     if let Some(state) = self.index.epochs.get_mut(&number) {
-                        state.damage.get_or_insert(reason.clone());
+                        state.damage = Some(reason.clone());
                     }
                     fallback.get_or_insert(Fallback { newest: number, reason });
                 }
-                Err(other) => return Err(other),
             }
         }
         match fallback {
             None => Ok(None),
-            Some(Fallback { newest, reason }) => Err(CheckpointError::Corrupt {
-                what: self.dir.display().to_string(),
-                epoch: Some(newest),
-                detail: format!("{reason}; no older epoch is whole"),
-            }),
+            Some(Fallback { newest, reason }) => {
+                Err(self.damaged(newest, format!("{reason}; no older epoch is whole")))
+            }
         }
     }
 
     /// The epoch, after reading every byte that restoring it will need.
     fn verified(&self, number: u64) -> Result<Epoch, CheckpointError> {
-        let corrupt = |detail: String| CheckpointError::Corrupt {
-            what: Key::Epoch(number).to_string(),
-            epoch: Some(number),
-            detail,
-        };
+        self.undamaged(number)?;
         let state = self.index.epochs.get(&number);
-        if let Some(damage) = state.and_then(|state| state.damage.clone()) {
-            return Err(corrupt(damage));
-        }
         let Some((head, committed)) =
             state.and_then(|state| Some((state.head.as_ref()?, state.committed)))
         else {
-            return Err(corrupt("it is missing".into()));
+            return Err(self.damaged(number, "it is missing".into()));
         };
         let mut reader = self.reader()?;
         let payload = payload(&mut reader, number, head)?;
@@ -224,13 +211,7 @@ impl Inner {
     ) -> Result<Vec<StoredSegment>, CheckpointError> {
         self.usable()?;
         self.kept(epoch)?;
-        if let Some(damage) = self.index.epochs.get(&epoch).and_then(|s| s.damage.clone()) {
-            return Err(CheckpointError::Corrupt {
-                what: Key::Epoch(epoch).to_string(),
-                epoch: Some(epoch),
-                detail: damage,
-            });
-        }
+        self.undamaged(epoch)?;
         let mut reader = self.reader()?;
         let mut segments = Vec::new();
         for (id, entry) in self.index.live(epoch) {
@@ -247,6 +228,22 @@ impl Inner {
             }
         }
         Ok(segments)
+    }
+
+    /// An error if the epoch is known to be damaged.
+    pub(super) fn undamaged(&self, epoch: u64) -> Result<(), CheckpointError> {
+        match self.index.epochs.get(&epoch).and_then(|state| state.damage.clone()) {
+            Some(damage) => Err(self.damaged(epoch, damage)),
+            None => Ok(()),
+        }
+    }
+
+    fn damaged(&self, epoch: u64, detail: String) -> CheckpointError {
+        CheckpointError::Corrupt {
+            what: self.dir.display().to_string(),
+            epoch: Some(epoch),
+            detail,
+        }
     }
 
     pub(super) fn kept(&self, epoch: u64) -> Result<(), CheckpointError> {
