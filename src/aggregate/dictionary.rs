@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveArray,
-    PrimitiveBuilder, StringBuilder,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveArray, PrimitiveBuilder,
+    StringBuilder,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -88,9 +88,9 @@ impl Numbers {
     fn code(&mut self, value: u64) -> u32 {
         let next = self.values.len() as u32;
         let values = &self.values;
-        let code = self.slots.find_or_insert(hash_u64(0, value), next, |entry| {
-            values[entry as usize] == value
-        });
+        let code = self
+            .slots
+            .find_or_insert(hash_u64(0, value), next, |entry| values[entry as usize] == value);
         if code == next {
             self.values.push(value);
         }
@@ -264,12 +264,7 @@ impl Column {
         self.number_codes(array, out, |row| bits(slice[row]));
     }
 
-    fn number_codes(
-        &mut self,
-        array: &ArrayRef,
-        out: &mut Vec<u32>,
-        value: impl Fn(usize) -> u64,
-    ) {
+    fn number_codes(&mut self, array: &ArrayRef, out: &mut Vec<u32>, value: impl Fn(usize) -> u64) {
         let Entries::Numbers(numbers) = &mut self.entries else { return };
         let null = &mut self.null;
         out.extend((0..array.len()).map(|row| {
@@ -411,7 +406,8 @@ impl KeyDictionary {
     pub(super) fn decode(&self, codes: &[u32]) -> Vec<ArrayRef> {
         let mut arrays = Vec::with_capacity(self.columns.len());
         let mut codes = codes.to_vec();
-        for (column, pairs) in self.columns[1.min(self.columns.len())..].iter().zip(&self.pairs).rev()
+        for (column, pairs) in
+            self.columns[1.min(self.columns.len())..].iter().zip(&self.pairs).rev()
         {
             let own: Vec<u32> =
                 codes.iter().map(|code| pairs.values[*code as usize] as u32).collect();

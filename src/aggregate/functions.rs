@@ -125,10 +125,7 @@ impl AggregateSet {
                 fields.push(Field::new(name, state.data_type().clone(), true));
             }
             plain_state &= function.native;
-            functions.push(Function {
-                state: function.state.start..fields.len(),
-                ..function
-            });
+            functions.push(Function { state: function.state.start..fields.len(), ..function });
         }
         let partial = Arc::new(Schema::new(fields));
         Ok(Self { query: Arc::clone(&plan.query), functions, keys, partial, plain_state })
@@ -182,10 +179,9 @@ fn lower(
     let expr = on_clock(expr, clock).map_err(invalid)?;
     let props = ExecutionProps::new();
     let context = PhysicalPlanningContext::default();
-    let lowered =
-        LoweredAggregateBuilder::new(&expr, input, input.as_arrow(), &props, &context)
-            .build()
-            .map_err(invalid)?;
+    let lowered = LoweredAggregateBuilder::new(&expr, input, input.as_arrow(), &props, &context)
+        .build()
+        .map_err(invalid)?;
     let function = lowered.aggregate;
     let name = function.fun().name().to_owned();
     if !MERGEABLE.contains(&name.as_str()) {

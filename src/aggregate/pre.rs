@@ -7,9 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch,
 };
 use arrow::compute::{filter_record_batch, is_not_null};
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;

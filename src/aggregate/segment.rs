@@ -61,17 +61,16 @@ pub(super) fn encode(
 ///
 /// # Errors
 /// What is wrong, in words.
-pub(super) fn decode(
-    schema: &SchemaRef,
-    bytes: &[u8],
-) -> Result<(i64, Vec<RecordBatch>), String> {
+pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<(i64, Vec<RecordBatch>), String> {
     let reader =
         StreamReader::try_new(Cursor::new(bytes), None).map_err(|error| error.to_string())?;
     let found = reader.schema();
     let metadata = found.metadata();
     match metadata.get(LAYOUT).map(String::as_str) {
         Some(LAYOUT_VERSION) => {}
-        Some(other) => return Err(format!("it has layout {other}, and this release reads layout 1")),
+        Some(other) => {
+            return Err(format!("it has layout {other}, and this release reads layout 1"));
+        }
         None => return Err("it is not a segment of window state".to_owned()),
     }
     let pane = metadata

@@ -268,11 +268,7 @@ impl WindowState {
                 .map_err(AggregateError::evaluate(&self.set.query))?;
             segments.extend(segment);
         }
-        Ok(StateDelta {
-            segments,
-            closed: mem::take(&mut self.closed),
-            watermark: self.watermark,
-        })
+        Ok(StateDelta { segments, closed: mem::take(&mut self.closed), watermark: self.watermark })
     }
 
     /// Replaces the state by what a checkpoint holds: all live segments of the query, of any number
@@ -310,8 +306,7 @@ impl WindowState {
 
     /// Size of the state. Asks every accumulator, so once a second is fine and once a batch is not.
     pub fn stats(&self) -> StateStats {
-        let tables =
-            self.panes.values().flat_map(|pane| pane.main.iter().chain(&pane.delta));
+        let tables = self.panes.values().flat_map(|pane| pane.main.iter().chain(&pane.delta));
         let mut stats = StateStats { open_windows: self.panes.len(), ..StateStats::default() };
         for table in tables {
             stats.groups += table.len();

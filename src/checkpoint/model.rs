@@ -9,7 +9,7 @@ use crate::source::PartitionId;
 
 /// A durable point of the whole pipeline: every source position, and everything that has to be
 /// known to go on from there as if nothing had happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Epoch {
     /// Rises with every epoch, not necessarily by one.
     pub number: u64,

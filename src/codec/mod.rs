@@ -4,9 +4,8 @@
 //! messages by it. A decoder judges every record on its own: a bad one is reported with a
 //! reason and leaves no trace in the batch that its neighbours are in.
 
-pub mod dead_letter;
-pub mod dead_letter;
 pub mod ddl;
+pub mod dead_letter;
 pub mod json;
 
 pub use ddl::{DdlError, parse_schema};

@@ -147,11 +147,10 @@ impl<P: Ord + Clone> WatermarkTracker<P> {
         if self.partitions.values().all(|entry| entry.finished) {
             return Some(i64::MAX);
         }
-        let mut open = self.partitions.values().filter(|entry| !entry.finished).peekable();
         let mut lowest: Option<i64> = None;
         let mut any_active = false;
-        while let Some(entry) = open.next() {
-            if self.is_idle(entry, now_ms) {
+        for entry in self.partitions.values() {
+            if entry.finished || self.is_idle(entry, now_ms) {
                 continue;
             }
             any_active = true;

@@ -145,6 +145,23 @@ impl LakeError {
         matches!(self, Self::Io { .. } | Self::Conflict { .. })
     }
 
+    /// A fixed name for metric labels.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Location { .. } => "location",
+            Self::Io { .. } => "io",
+            Self::Definition { .. } => "definition",
+            Self::Schema { .. } => "schema",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Fenced { .. } => "fenced",
+            Self::Changed { .. } => "changed",
+            Self::Conflict { .. } => "conflict",
+            Self::Data { .. } => "data",
+            Self::Encode { .. } => "encode",
+            Self::Log { .. } => "log",
+        }
+    }
+
     /// Whether another process owns what this one wanted to write; the caller must stop.
     pub fn is_fenced(&self) -> bool {
         matches!(self, Self::Fenced { .. })

@@ -33,6 +33,7 @@ mod tests;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
 pub use spec::{Compression, TableSpec, UnknownCompression};
+pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};
 
 pub(crate) use types::storage_type;

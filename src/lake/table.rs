@@ -448,7 +448,7 @@ async fn last_checkpoint(store: &LogStoreRef, table: &str) -> Result<Option<u64>
 }
 
 /// The number of rows that an action's statistics tell, 0 without.
-fn rows_of(add: &Add) -> u64 {
+pub(crate) fn rows_of(add: &Add) -> u64 {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Stats {

@@ -93,7 +93,8 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             if !divides_numbers(&left_type, &right_type) {
                 return Ok(Transformed::no(binary(*left, Operator::Divide, *right)));
             }
-            let decimal = is_decimal(&left_type) && (is_decimal(&right_type) || right_type.is_integer())
+            let decimal = is_decimal(&left_type)
+                && (is_decimal(&right_type) || right_type.is_integer())
                 || is_decimal(&right_type) && left_type.is_integer();
             let divided = if decimal {
                 binary(*left, Operator::Divide, null_if_zero(*right, &right_type))

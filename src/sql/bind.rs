@@ -15,7 +15,7 @@ pub enum BoundQuery {
     /// All of a query without state.
     Stateless(BoundMap),
     /// The first half of an aggregation; `aggregate::WindowState` is the second.
-    Windowed(PreAggregator),
+    Windowed(Box<PreAggregator>),
 }
 
 impl QueryPlan {
@@ -40,7 +40,7 @@ impl QueryPlan {
                 }))
             }
             Stage::Windowed(window) => PreAggregator::new(window, columns, &self.input, clock)
-                .map(BoundQuery::Windowed)
+                .map(|bound| BoundQuery::Windowed(Box::new(bound)))
                 .map_err(|error| SqlError::new(format!("query '{}': {error}", self.name))),
         }
     }

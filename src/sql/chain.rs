@@ -112,9 +112,7 @@ pub(crate) fn nullable_schema(schema: &DFSchema) -> SchemaRef {
         .as_arrow()
         .fields()
         .iter()
-        .map(|field| {
-            arrow::datatypes::Field::new(field.name(), field.data_type().clone(), true)
-        })
+        .map(|field| arrow::datatypes::Field::new(field.name(), field.data_type().clone(), true))
         .collect();
     Arc::new(Schema::new(fields))
 }

@@ -113,9 +113,6 @@ mod tests {
     fn position_and_hint_are_shown() {
         let error = SqlError::new("unknown column 'x'").hint("did you mean 'y'?");
         let error = error.at_location(Some((2, 7)));
-        assert_eq!(
-            error.to_string(),
-            "line 2, column 7: unknown column 'x'; did you mean 'y'?"
-        );
+        assert_eq!(error.to_string(), "line 2, column 7: unknown column 'x'; did you mean 'y'?");
     }
 }

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::SourceTable;
-use super::error::{SqlError, suggestion};
+use super::error::{SqlError, location, suggestion};
 use super::registry::Functions;
 use super::window_clause::string_literal;
 
@@ -81,7 +81,8 @@ fn flat_name(name: &ObjectName) -> String {
     parts.join(".")
 }
 
-/// Replaces every name in `query` by its declared spelling.
+/// Replaces every name in `query` by its declared spelling. Returns where the first aggregate
+/// function stands.
 ///
 /// # Errors
 /// A column or function that does not exist, with the nearest that does.
@@ -89,18 +90,19 @@ pub(super) fn resolve(
     query: &mut Query,
     source: &SourceTable,
     functions: &Functions,
-) -> Result<(), SqlError> {
+) -> Result<Option<(usize, usize)>, SqlError> {
     let mut declared = Declared { aliases: vec![], tables: vec![source.name.clone()] };
-    let _ = query.visit(&mut declared);
+    let _ = Visit::visit(&*query, &mut declared);
     let mut resolver = Resolver {
         fields: source.schema.fields(),
         source: source.name.as_str(),
         declared,
         functions,
         lambda_parameters: vec![],
+        aggregate: None,
     };
     match query.visit(&mut resolver) {
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(()) => Ok(resolver.aggregate),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -150,6 +152,7 @@ struct Resolver<'a> {
     declared: Declared,
     functions: &'a Functions,
     lambda_parameters: Vec<String>,
+    aggregate: Option<(usize, usize)>,
 }
 
 impl Resolver<'_> {
@@ -246,9 +249,8 @@ impl Resolver<'_> {
                 let error = SqlError::new(format!("unknown function '{}'", name.value));
                 match super::error::nearest(&lower, self.functions.names()) {
                     Some(candidate) => error.hint(format!("did you mean '{candidate}'?")),
-                    None => error.hint(
-                        "functions are those of Spark SQL; docs/SQL.md lists what is there",
-                    ),
+                    None => error
+                        .hint("functions are those of Spark SQL; docs/SQL.md lists what is there"),
                 }
             }
         };
@@ -351,6 +353,9 @@ impl VisitorMut for Resolver<'_> {
                     ident.span = name.span;
                     *expr = Expr::Identifier(ident);
                     return ControlFlow::Continue(());
+                }
+                if self.functions.is_aggregate(&name.value.to_lowercase()) {
+                    self.aggregate = self.aggregate.or_else(|| location(name.span.start));
                 }
                 self.function_exists(name)
             }

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::{
+    Column, DFSchema, DFSchemaRef, DataFusionError, ScalarValue, SchemaError,
+};
 use datafusion::functions::expr_fn::get_field;
 use datafusion::logical_expr::expr::{ScalarFunction, TryCast};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, Query, Select, SelectItem, SetExpr, Spanned, Statement,
@@ -39,8 +41,8 @@ pub fn plan(name: &str, sql: &str, sources: &[SourceTable]) -> Result<QueryPlan,
     let mut query = parse(sql)?;
     refuse_unsupported(&query)?;
     let source = source_of(&query, sources)?;
-    let landmarks = rewrite_windows(&mut query)?;
-    resolve(&mut query, source, Functions::get())?;
+    let mut landmarks = rewrite_windows(&mut query)?;
+    landmarks.aggregate = resolve(&mut query, source, Functions::get())?;
     respell(&mut query)?;
     named_output(&query)?;
 
@@ -101,14 +103,11 @@ fn syntax_error(error: &ParserError) -> SqlError {
 
 /// DataFusion's error without its prefixes, with a position if it knows one.
 fn planning_error(error: &DataFusionError, landmarks: &Landmarks) -> SqlError {
-    let location = error
-        .diagnostic()
-        .and_then(|diagnostic| diagnostic.span)
-        .and_then(|span| {
-            let line = usize::try_from(span.start.line).ok()?;
-            let column = usize::try_from(span.start.column).ok()?;
-            (line > 0).then_some((line, column))
-        });
+    let location = error.diagnostic().and_then(|diagnostic| diagnostic.span).and_then(|span| {
+        let line = usize::try_from(span.start.line).ok()?;
+        let column = usize::try_from(span.start.column).ok()?;
+        (line > 0).then_some((line, column))
+    });
     let root = error.find_root();
     if let DataFusionError::SchemaError(schema_error, _) = root
         && let SchemaError::FieldNotFound { field, valid_fields } = schema_error.as_ref()
@@ -153,9 +152,11 @@ fn named_items(select: &Select) -> Result<(), SqlError> {
         match item {
             SelectItem::UnnamedExpr(SqlExpr::Identifier(_)) => {}
             SelectItem::UnnamedExpr(expr) => {
-                return Err(SqlError::new(format!("'{expr}' has no name, and it becomes a column"))
-                    .hint("add AS and a name")
-                    .at(expr.span()));
+                return Err(SqlError::new(format!(
+                    "'{expr}' has no name, and it becomes a column"
+                ))
+                .hint("add AS and a name")
+                .at(expr.span()));
             }
             SelectItem::ExprWithAlias { expr, alias } => {
                 if alias.value.is_empty() || alias.value.contains(INVALID_IN_NAMES) {
@@ -314,10 +315,9 @@ impl Parts {
         let (stage, fingerprint) = match (self.aggregate, self.after) {
             (Some(aggregate), Some(after)) => {
                 let window = window_plan(name, source, before, &aggregate, after, &landmarks)?;
-                let text = state_text(&window, source, &input).map_err(|error| {
-                    planning_error(&error, &landmarks)
-                })?;
-                (Stage::Windowed(window), hash::hex(&text))
+                let text = state_text(&window, source, &input)
+                    .map_err(|error| planning_error(&error, &landmarks))?;
+                (Stage::Windowed(Box::new(window)), hash::hex(&text))
             }
             // There is no state that could not fit.
             _ => (Stage::Stateless(MapStage { chain: before }), hash::hex("stateless")),
@@ -403,7 +403,7 @@ fn window_plan(
              because the stream goes on",
         )
         .hint("add window(<event time column>, '1 minute') to GROUP BY")
-        .at_location(landmarks.group_by));
+        .at_location(landmarks.group_by.or(landmarks.aggregate)));
     };
     let time = event_time(source, &before, call, landmarks)?;
     let windows = time.windows;
@@ -517,7 +517,7 @@ fn event_time(
         .map_err(at)?;
     let expr = match call.made_by {
         // A window's start lies in the window: as event time it gives the same window again.
-        Some(made) => get_field(made, lit("start")),
+        Some(made) => get_field(made, "start"),
         None => unalias(time).clone(),
     };
     Ok(EventTime { windows, expr })
@@ -556,8 +556,7 @@ fn state_text(
     for field in input.as_arrow().fields() {
         let _ = writeln!(text, "reads {:?} {}", field.name(), field.data_type());
     }
-    let set = AggregateSet::new(plan)
-        .map_err(|error| DataFusionError::Plan(error.to_string()))?;
+    let set = AggregateSet::new(plan).map_err(|error| DataFusionError::Plan(error.to_string()))?;
     for field in set.partial_schema().fields() {
         let _ = writeln!(text, "state {}", field.data_type());
     }

@@ -121,7 +121,7 @@ impl Visitor for Refuse {
                 select.select_token.0.span,
             );
         }
-        self.from_clause(select)?;
+        one_table(select)?;
         if let Some(view) = select.lateral_views.first() {
             return refuse(
                 "LATERAL VIEW",
@@ -244,32 +244,31 @@ impl Visitor for Refuse {
     }
 }
 
-impl Refuse {
-    fn from_clause(&self, select: &Select) -> ControlFlow<SqlError> {
-        let Some(first) = select.from.first() else {
-            return refuse(
-                "SELECT without FROM",
-                "a streaming query reads a source",
-                "add FROM and the name of a source",
-                select.select_token.0.span,
-            );
-        };
-        if let Some(join) = first.joins.first() {
-            return refuse(
-                "JOIN",
-                "a query reads one source",
-                "join where the tables are read",
-                join.relation.span(),
-            );
-        }
-        if let Some(second) = select.from.get(1) {
-            return refuse(
-                "a second table in FROM",
-                "that is a join, and a query reads one source",
-                "join where the tables are read",
-                second.relation.span(),
-            );
-        }
-        ControlFlow::Continue(())
+/// FROM names exactly one table.
+fn one_table(select: &Select) -> ControlFlow<SqlError> {
+    let Some(first) = select.from.first() else {
+        return refuse(
+            "SELECT without FROM",
+            "a streaming query reads a source",
+            "add FROM and the name of a source",
+            select.select_token.0.span,
+        );
+    };
+    if let Some(join) = first.joins.first() {
+        return refuse(
+            "JOIN",
+            "a query reads one source",
+            "join where the tables are read",
+            join.relation.span(),
+        );
     }
+    if let Some(second) = select.from.get(1) {
+        return refuse(
+            "a second table in FROM",
+            "that is a join, and a query reads one source",
+            "join where the tables are read",
+            second.relation.span(),
+        );
+    }
+    ControlFlow::Continue(())
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_err};
-use datafusion::execution::session_state::SessionStateDefaults;
+use datafusion::common::{
+    DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_err,
+};
+use datafusion::execution::SessionStateDefaults;
 use datafusion::functions_nested::expr_fn::array_element;
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{
@@ -36,7 +38,8 @@ pub(super) struct Functions {
 }
 
 /// Functions of DataFusion that mean something else in Spark, or that a stream cannot have.
-const WITHHELD: &[&str] = &["arrow_typeof", "arrow_cast", "arrow_metadata", "version", "generate_series"];
+const WITHHELD: &[&str] =
+    &["arrow_typeof", "arrow_cast", "arrow_metadata", "version", "generate_series"];
 
 impl Functions {
     fn new() -> Self {
@@ -48,9 +51,9 @@ impl Functions {
             .chain(datafusion_spark::all_default_scalar_functions())
             .chain(functions::all());
         for function in all {
-            for name in std::iter::once(function.name()).chain(
-                function.aliases().iter().map(String::as_str),
-            ) {
+            for name in std::iter::once(function.name())
+                .chain(function.aliases().iter().map(String::as_str))
+            {
                 scalar.insert(name.to_lowercase(), Arc::clone(&function));
             }
         }
@@ -64,9 +67,9 @@ impl Functions {
             spark.into_iter().filter(|f| matches!(f.name(), "collect_list" | "collect_set")),
         );
         for function in all {
-            for name in std::iter::once(function.name()).chain(
-                function.aliases().iter().map(String::as_str),
-            ) {
+            for name in std::iter::once(function.name())
+                .chain(function.aliases().iter().map(String::as_str))
+            {
                 aggregate.insert(name.to_lowercase(), Arc::clone(&function));
             }
         }
@@ -105,9 +108,10 @@ impl Functions {
     }
 
     pub(super) fn scalar(&self, name: &str) -> Result<Arc<ScalarUDF>> {
-        self.scalar.get(name).cloned().ok_or_else(|| {
-            DataFusionError::Internal(format!("function {name} is not registered"))
-        })
+        self.scalar
+            .get(name)
+            .cloned()
+            .ok_or_else(|| DataFusionError::Internal(format!("function {name} is not registered")))
     }
 }
 
@@ -230,18 +234,13 @@ impl ExprPlanner for SparkSubscripts {
                 };
                 Ok(PlannerResult::Planned(array_element(expr, index)))
             }
-            field_access => {
-                Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr }))
-            }
+            field_access => Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr })),
         }
     }
 }
 
 fn is_list(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
-    )
+    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _))
 }
 
 /// Spark's type names.
@@ -250,8 +249,7 @@ struct SparkTypes;
 
 impl TypePlanner for SparkTypes {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
-        Ok(arrow_type(sql_type)?
-            .map(|data_type| Arc::new(Field::new("", data_type, true))))
+        Ok(arrow_type(sql_type)?.map(|data_type| Arc::new(Field::new("", data_type, true))))
     }
 }
 
@@ -314,11 +312,11 @@ fn decimal_type(info: &ast::ExactNumberInfo) -> Result<DataType> {
         ast::ExactNumberInfo::Precision(precision) => (*precision, 0),
         ast::ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
     };
-    let valid = u8::try_from(precision)
-        .ok()
-        .zip(i8::try_from(scale).ok())
-        .filter(|(precision, scale)| {
-            (1..=38).contains(precision) && *scale >= 0 && i16::from(*scale) <= i16::from(*precision)
+    let valid =
+        u8::try_from(precision).ok().zip(i8::try_from(scale).ok()).filter(|(precision, scale)| {
+            (1..=38).contains(precision)
+                && *scale >= 0
+                && i16::from(*scale) <= i16::from(*precision)
         });
     match valid {
         Some((precision, scale)) => Ok(DataType::Decimal128(precision, scale)),

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField,
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
@@ -9,7 +10,6 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, Spanned, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut,
     VisitorMut,
 };
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::error::SqlError;
@@ -195,12 +195,8 @@ fn cast_function(name: &str) -> Option<DataType> {
         "binary" => DataType::Binary(None),
         "boolean" => DataType::Boolean,
         "date" => DataType::Date,
-        "double" => DataType::Double(
-            datafusion::sql::sqlparser::ast::ExactNumberInfo::None,
-        ),
-        "float" => {
-            DataType::Float(datafusion::sql::sqlparser::ast::ExactNumberInfo::None)
-        }
+        "double" => DataType::Double(datafusion::sql::sqlparser::ast::ExactNumberInfo::None),
+        "float" => DataType::Float(datafusion::sql::sqlparser::ast::ExactNumberInfo::None),
         "int" => DataType::Int(None),
         "smallint" => DataType::SmallInt(None),
         "string" => DataType::String(None),
@@ -263,8 +259,10 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         }
         ("first" | "last" | "first_value" | "last_value" | "any_value", Some(args)) => {
             if let [_, ignore] = args {
-                let ignores = matches!(ignore, Expr::Value(ValueWithSpan {
-                    value: Value::Boolean(true), .. }));
+                let ignores = matches!(
+                    ignore,
+                    Expr::Value(ValueWithSpan { value: Value::Boolean(true), .. })
+                );
                 function.null_treatment =
                     ignores.then_some(NullTreatment::IgnoreNulls).or(function.null_treatment);
                 truncate(function, 1);
@@ -279,10 +277,7 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
             let (value, by) = (value.clone(), by.clone());
             let order = OrderByExpr {
                 expr: by.clone(),
-                options: OrderByOptions {
-                    asc: Some(name == "min_by"),
-                    nulls_first: Some(false),
-                },
+                options: OrderByOptions { asc: Some(name == "min_by"), nulls_first: Some(false) },
                 with_fill: None,
             };
             set_args(function, vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(value))]);

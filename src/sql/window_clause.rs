@@ -24,6 +24,8 @@ pub(super) struct Landmarks {
     pub window: Option<(usize, usize)>,
     /// The first GROUP BY.
     pub group_by: Option<(usize, usize)>,
+    /// The first aggregate function.
+    pub aggregate: Option<(usize, usize)>,
 }
 
 /// Rewrites every mention of a window in `query`; see the module's text.
@@ -286,8 +288,8 @@ fn canonical_call(function: &Function) -> Result<Expr, SqlError> {
         )
         .hint("leave out the slide duration, or make it equal to the window's"));
     }
-    let window =
-        Tumbling::new(size, offset).map_err(|error| SqlError::new(error.to_string()).hint(usage))?;
+    let window = Tumbling::new(size, offset)
+        .map_err(|error| SqlError::new(error.to_string()).hint(usage))?;
     let span = function.name.span();
     Ok(call(
         "window",

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, StringBuilder};
-use arrow::datatypes::{
-    DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
@@ -21,9 +19,12 @@ pub(super) fn functions() -> Vec<PlainFunction> {
     vec![
         PlainFunction::new("date_format", time_and_pattern, |_| Ok(DataType::Utf8), date_format)
             .check(|args| check_pattern("date_format", args.get(1))),
-        PlainFunction::new("from_unixtime", seconds_and_pattern, |_| Ok(DataType::Utf8), |args| {
-            from_unixtime(args)
-        })
+        PlainFunction::new(
+            "from_unixtime",
+            seconds_and_pattern,
+            |_| Ok(DataType::Utf8),
+            |args| from_unixtime(args),
+        )
         .check(|args| check_pattern("from_unixtime", args.get(1))),
         PlainFunction::new("to_date", text_and_pattern, |_| Ok(DataType::Date32), to_date)
             .check(|args| check_pattern("to_date", args.get(1))),
@@ -45,15 +46,24 @@ pub(super) fn functions() -> Vec<PlainFunction> {
         .check(|args| check_pattern("unix_timestamp", args.get(1))),
         PlainFunction::new("date_trunc", unit_and_time, |_| Ok(timestamp_type()), date_trunc)
             .check(check_unit),
-        PlainFunction::new("timestamp_seconds", number, |_| Ok(timestamp_type()), |args| {
-            from_number(args, 1_000_000)
-        }),
-        PlainFunction::new("timestamp_millis", number, |_| Ok(timestamp_type()), |args| {
-            from_number(args, 1_000)
-        }),
-        PlainFunction::new("timestamp_micros", number, |_| Ok(timestamp_type()), |args| {
-            from_number(args, 1)
-        }),
+        PlainFunction::new(
+            "timestamp_seconds",
+            number,
+            |_| Ok(timestamp_type()),
+            |args| from_number(args, 1_000_000),
+        ),
+        PlainFunction::new(
+            "timestamp_millis",
+            number,
+            |_| Ok(timestamp_type()),
+            |args| from_number(args, 1_000),
+        ),
+        PlainFunction::new(
+            "timestamp_micros",
+            number,
+            |_| Ok(timestamp_type()),
+            |args| from_number(args, 1),
+        ),
         PlainFunction::new(
             "timestamp_to_string",
             |types| match types {
@@ -221,9 +231,9 @@ fn times(args: &ScalarFunctionArgs) -> Result<PrimitiveArray<TimestampMicrosecon
     let value = array_argument(args, 0)?;
     let times = match value.data_type() {
         data_type if is_micros(data_type) => micros(&value)?.clone(),
-        DataType::Date32 => value
-            .as_primitive::<Date32Type>()
-            .unary_opt(|day| i64::from(day).checked_mul(DAY_US)),
+        DataType::Date32 => {
+            value.as_primitive::<Date32Type>().unary_opt(|day| i64::from(day).checked_mul(DAY_US))
+        }
         DataType::Utf8 => {
             let texts = value.as_string::<i32>();
             if args.args.len() == 1 {
@@ -235,9 +245,9 @@ fn times(args: &ScalarFunctionArgs) -> Result<PrimitiveArray<TimestampMicrosecon
                 }
             }
         }
-        DataType::Int64 => value
-            .as_primitive::<Int64Type>()
-            .unary_opt(|seconds| seconds.checked_mul(1_000_000)),
+        DataType::Int64 => {
+            value.as_primitive::<Int64Type>().unary_opt(|seconds| seconds.checked_mul(1_000_000))
+        }
         DataType::Float64 => from_seconds(value.as_primitive(), 1_000_000),
         other => return exec_err!("a time is read from text or a number, not {other}"),
     };

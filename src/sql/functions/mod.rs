@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
 };
 
 pub(crate) use clock::{BatchClock, CurrentTime};
+pub(crate) use window::window_fields;
 
 /// All of them.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
@@ -121,10 +122,7 @@ impl ScalarUDFImpl for PlainFunction {
         (self.returns)(arg_types)
     }
 
-    fn return_field_from_args(
-        &self,
-        args: ReturnFieldArgs,
-    ) -> Result<arrow::datatypes::FieldRef> {
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<arrow::datatypes::FieldRef> {
         (self.check)(args.scalar_arguments)?;
         let types: Vec<DataType> =
             args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
@@ -225,7 +223,8 @@ fn div() -> PlainFunction {
         |_| Ok(DataType::Int64),
         |args| {
             let (left, right) = (array_argument(args, 0)?, array_argument(args, 1)?);
-            let (left, right) = (left.as_primitive::<Int64Type>(), right.as_primitive());
+            let (left, right) =
+                (left.as_primitive::<Int64Type>(), right.as_primitive::<Int64Type>());
             let quotient: PrimitiveArray<Int64Type> = left
                 .iter()
                 .zip(right)

@@ -1,8 +1,9 @@
 //! Parts of a time: `hour(ts)`, `dayofweek(ts)` and the like, as INT.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{Array, PrimitiveArray};
+use arrow::array::PrimitiveArray;
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
@@ -39,13 +40,15 @@ fn one_time(types: &[DataType]) -> Result<Vec<DataType>> {
 /// A part of the date. Neighbouring rows are mostly of the same day: the last one is remembered.
 fn of_day(args: &ScalarFunctionArgs, part: impl Fn(i64) -> i32) -> Result<ColumnarValue> {
     let array = array_argument(args, 0)?;
-    let (mut last_day, mut last_part) = (0, part(0));
+    let last = Cell::new((0, part(0)));
     let parts: PrimitiveArray<Int32Type> = micros(&array)?.unary(|micros| {
         let (day, _) = split(micros);
-        if day != last_day {
-            (last_day, last_part) = (day, part(day));
+        let (last_day, last_part) = last.get();
+        if day == last_day {
+            return last_part;
         }
-        last_part
+        last.set((day, part(day)));
+        last.get().1
     });
     wrap(args, Arc::new(parts))
 }
@@ -53,8 +56,6 @@ fn of_day(args: &ScalarFunctionArgs, part: impl Fn(i64) -> i32) -> Result<Column
 /// A part of the time of day, from its microseconds.
 fn of_time(args: &ScalarFunctionArgs, part: impl Fn(i64) -> i32) -> Result<ColumnarValue> {
     let array = array_argument(args, 0)?;
-    let times = micros(&array)?;
-    let parts: PrimitiveArray<Int32Type> = times.unary(|micros| part(split(micros).1));
-    debug_assert_eq!(parts.len(), times.len());
+    let parts: PrimitiveArray<Int32Type> = micros(&array)?.unary(|micros| part(split(micros).1));
     wrap(args, Arc::new(parts))
 }

@@ -11,8 +11,18 @@ use super::calendar::{
 };
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -274,7 +284,8 @@ impl Parsed {
             'M' | 'L' => self.month = u32::try_from(digits(input, width, most.min(2))?).ok()?,
             'd' => self.day = u32::try_from(digits(input, width, most.min(2))?).ok()?,
             'D' => {
-                self.day_of_year = Some(u32::try_from(digits(input, width, most.clamp(width, 3))?).ok()?);
+                self.day_of_year =
+                    Some(u32::try_from(digits(input, width, most.clamp(width, 3))?).ok()?);
             }
             'E' => {
                 name(input, &WEEKDAYS, width < 4)?;
@@ -529,7 +540,11 @@ mod tests {
             ("dd/MMM/yyyy:HH:mm:ss Z", "07/Mar/2026:15:04:05 +0100", Some("2026-03-07T14:04:05Z")),
             ("yyyyMMddHHmmss", "20260307150405", Some("2026-03-07T15:04:05Z")),
             ("M/d/yy h:mm a", "3/7/26 3:04 PM", Some("2026-03-07T15:04:00Z")),
-            ("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "2026-03-07T15:04:05.5Z", Some("2026-03-07T15:04:05.5Z")),
+            (
+                "yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+                "2026-03-07T15:04:05.5Z",
+                Some("2026-03-07T15:04:05.5Z"),
+            ),
             ("yyyy-MM-dd", "2026-02-30", None),
             ("yyyy-MM-dd", "2026-03-07x", None),
             ("yyyy-MM-dd", "", None),

@@ -77,7 +77,7 @@ fn texts(args: &ScalarFunctionArgs) -> Result<StringArray> {
 fn constant_number(args: &ScalarFunctionArgs, index: usize) -> Result<i64> {
     let array = array_argument(args, index)?;
     match array.as_primitive_opt::<Int64Type>() {
-        Some(numbers) if numbers.len() > 0 && numbers.is_valid(0) => Ok(numbers.value(0)),
+        Some(numbers) if !numbers.is_empty() && numbers.is_valid(0) => Ok(numbers.value(0)),
         _ => exec_err!("the index must be a number"),
     }
 }
@@ -169,7 +169,10 @@ fn split(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         };
         let mut pieces = regex.splitn(text, limit).peekable();
         // Java gives no empty piece before a match of nothing at the very front.
-        if pieces.peek() == Some(&"") && !text.is_empty() && regex.find_at(text, 0).is_some_and(|m| m.end() == 0) {
+        if pieces.peek() == Some(&"")
+            && !text.is_empty()
+            && regex.find_at(text, 0).is_some_and(|m| m.end() == 0)
+        {
             pieces.next();
         }
         for piece in pieces {

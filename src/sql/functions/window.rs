@@ -64,11 +64,9 @@ fn window(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     };
     let times = array_argument(args, 0)?;
     let times = micros(&times)?;
-    let starts: PrimitiveArray<TimestampMicrosecondType> =
-        times.unary(|time| windows.start(time));
+    let starts: PrimitiveArray<TimestampMicrosecondType> = times.unary(|time| windows.start(time));
     let starts = starts.with_timezone("UTC");
-    let ends: PrimitiveArray<TimestampMicrosecondType> =
-        starts.unary(|start| windows.end(start));
+    let ends: PrimitiveArray<TimestampMicrosecondType> = starts.unary(|start| windows.end(start));
     let ends = ends.with_timezone("UTC");
     let nulls = starts.nulls().cloned();
     let columns: Vec<ArrayRef> = vec![Arc::new(starts), Arc::new(ends)];
@@ -82,7 +80,6 @@ fn window_time(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         return exec_err!("window_time takes a window");
     };
     let ends = micros(windows.column(1))?;
-    let times: PrimitiveArray<TimestampMicrosecondType> =
-        ends.unary(|end| end.saturating_sub(1));
+    let times: PrimitiveArray<TimestampMicrosecondType> = ends.unary(|end| end.saturating_sub(1));
     wrap(args, Arc::new(times.with_timezone("UTC")))
 }
