@@ -51,6 +51,7 @@ pub struct Producer {
     partitions: Vec<Partition>,
     letters: BufWriter<File>,
     broken: u64,
+    tombstones: u64,
     dir: PathBuf,
 }
 
@@ -85,6 +86,7 @@ impl Producer {
             partitions: Vec::new(),
             letters: BufWriter::new(File::create(letters).expect("a file of dead letters")),
             broken: 0,
+            tombstones: 0,
             dir: dir.to_owned(),
         };
         producer.grow(partitions);
@@ -138,9 +140,10 @@ impl Producer {
         self.broken += 1;
     }
 
-    /// A record without a value.
+    /// A record without a value: neither a row nor a dead letter.
     pub fn tombstone(&mut self, partition: i32) {
         self.send(partition, None);
+        self.tombstones += 1;
     }
 
     /// Sends a value and returns the offset it gets.
@@ -213,6 +216,11 @@ impl Producer {
     /// Records in the topic, of every kind.
     pub fn produced(&self) -> u64 {
         self.partitions.iter().map(|partition| partition.next as u64).sum()
+    }
+
+    /// Records that must become rows.
+    pub fn events(&self) -> u64 {
+        self.produced() - self.broken - self.tombstones
     }
 
     /// Records that must become dead letters.
