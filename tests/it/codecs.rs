@@ -42,9 +42,7 @@ fn every_codec_and_every_kind_of_value_is_read_and_counted() {
     let config = pipeline.write();
     let limit = ["--set", "sources.events.max_record=64KiB"];
     let mut daemon = Daemon::with(&config, &limit, &[]);
-    daemon.wait("all records to be read", secs(60), |daemon| {
-        daemon.read() >= producer.produced()
-    });
+    daemon.wait("all records to be read", secs(60), |daemon| daemon.read() >= producer.produced());
     daemon.wait_epochs(2, secs(30));
     assert_eq!(daemon.metric("millpond_codec_skipped_tombstones_total", &[]), Some(8.0));
     assert_eq!(daemon.reported("/sources/0/numTombstones").and_then(|n| n.as_u64()), Some(8));
@@ -65,11 +63,17 @@ fn every_codec_and_every_kind_of_value_is_read_and_counted() {
         &pipeline.data,
         &["dead_letters"],
         &[
-            ("cut", "SELECT count(*) FROM dead_letters WHERE octet_length(payload) = 4096 AND payload_bytes IN (9000, 100000)"),
+            (
+                "cut",
+                "SELECT count(*) FROM dead_letters WHERE octet_length(payload) = 4096 AND payload_bytes IN (9000, 100000)",
+            ),
             ("long", "SELECT count(*) FROM dead_letters WHERE octet_length(payload) > 4096"),
             ("empty", "SELECT count(*) FROM dead_letters WHERE payload_bytes = 0"),
             ("keys", "SELECT count(*) FROM dead_letters WHERE octet_length(key) = 8"),
-            ("all", "SELECT count(*) FROM dead_letters WHERE error <> '' AND reason <> '' AND source = 'events'"),
+            (
+                "all",
+                "SELECT count(*) FROM dead_letters WHERE error <> '' AND reason <> '' AND source = 'events'",
+            ),
         ],
     );
     assert_eq!(number(&answers, "cut"), 2);

@@ -21,8 +21,13 @@ fn output(command: &mut Command) -> (i32, String, String) {
 
 #[test]
 fn help_is_there_for_everything() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["validate", "--help"],
-        &["generate", "--help"], &["demo", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["validate", "--help"],
+        &["generate", "--help"],
+        &["demo", "--help"],
+    ] {
         let (code, out, _) = output(millpond().args(arguments));
         assert_eq!(code, 0, "{arguments:?}");
         assert!(out.contains("Usage:"), "{arguments:?}: {out}");
@@ -98,7 +103,8 @@ fn validate_shows_every_mistake_at_its_place() {
         }
         let place = message.lines().any(|line| line.contains("millpond.toml:"));
         assert!(place, "{to}: no file and line in {message}");
-        let caret = message.lines().any(|line| line.trim_start_matches([' ', '|']).starts_with('^'));
+        let caret =
+            message.lines().any(|line| line.trim_start_matches([' ', '|']).starts_with('^'));
         assert!(caret, "{to}: no caret in {message}");
     }
 }
@@ -228,7 +234,10 @@ fn heavy_the_demo_leaves_readable_tables() {
             ("unique", "SELECT count(DISTINCT request_id) FROM bronze"),
             ("windows", "SELECT count(*) FROM traffic_minutes"),
             ("counted", "SELECT sum(requests)::BIGINT FROM traffic_minutes"),
-            ("windows twice", "SELECT count(*) - count(DISTINCT (window_start, endpoint)) FROM endpoint_minutes"),
+            (
+                "windows twice",
+                "SELECT count(*) - count(DISTINCT (window_start, endpoint)) FROM endpoint_minutes",
+            ),
         ],
     );
     println!("{answers:?}");

@@ -39,7 +39,8 @@ fn heavy_a_kill_at_any_point_of_an_epoch_repeats_and_loses_nothing() {
     broker.create_topic("events", 4);
     let input = dir.path().join("input");
     let shape = Shape { step: 20_000, malformed_every: 300, ..Shape::default() };
-    let stream = Producer::new(broker.address(), "events", 4, &input, shape).stream(6_000, u64::MAX);
+    let stream =
+        Producer::new(broker.address(), "events", 4, &input, shape).stream(6_000, u64::MAX);
     let mut pipeline = Pipeline::new(dir.path(), broker.address(), "events");
     pipeline.interval = millis(300);
     let config = pipeline.write();
@@ -48,7 +49,9 @@ fn heavy_a_kill_at_any_point_of_an_epoch_repeats_and_loses_nothing() {
         // Longer than the test waits; the process is killed meanwhile.
         let mut daemon = Daemon::failing(&config, &format!("{point}={passes}*off->sleep(60000)"));
         let (durable, committed) = wait_held(&mut daemon);
-        println!("{point} after {passes}: held with epoch {durable:?} durable, {committed:?} committed");
+        println!(
+            "{point} after {passes}: held with epoch {durable:?} durable, {committed:?} committed"
+        );
         if *point == "delta_committer_commit" {
             assert!(durable > committed, "held between the ledger and the table");
         }

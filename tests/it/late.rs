@@ -17,7 +17,7 @@ fn an_event_is_late_when_all_its_windows_are_closed() {
     broker.create_topic("events", 1);
     let input = dir.path().join("input");
     let mut producer = Producer::new(broker.address(), "events", 1, &input, Shape::default());
-    let mut send = |producer: &mut Producer, seconds: &[i64]| {
+    let send = |producer: &mut Producer, seconds: &[i64]| {
         for second in seconds {
             let seq = producer.ends()[0];
             // Half a second in, so that no event lies on a window's edge.
@@ -74,8 +74,18 @@ fn an_event_is_late_when_all_its_windows_are_closed() {
         &pipeline.data,
         &["endpoint_minutes", "traffic_seconds"],
         &[
-            ("minutes", &format!("SELECT (epoch_us(window_start) - {START}) // 1000000, sum(requests)::BIGINT FROM endpoint_minutes WHERE endpoint = '/a' GROUP BY ALL ORDER BY ALL")),
-            ("seconds", &format!("SELECT (epoch_us(window_start) - {START}) // 1000000, sum(requests)::BIGINT FROM traffic_seconds WHERE epoch_us(window_start) >= {START} GROUP BY ALL ORDER BY ALL")),
+            (
+                "minutes",
+                &format!(
+                    "SELECT (epoch_us(window_start) - {START}) // 1000000, sum(requests)::BIGINT FROM endpoint_minutes WHERE endpoint = '/a' GROUP BY ALL ORDER BY ALL"
+                ),
+            ),
+            (
+                "seconds",
+                &format!(
+                    "SELECT (epoch_us(window_start) - {START}) // 1000000, sum(requests)::BIGINT FROM traffic_seconds WHERE epoch_us(window_start) >= {START} GROUP BY ALL ORDER BY ALL"
+                ),
+            ),
         ],
     );
     println!("{answers:?}");

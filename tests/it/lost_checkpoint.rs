@@ -60,13 +60,8 @@ fn a_damaged_checkpoint_is_no_reason_to_repeat_anything() {
     let dir = tempfile::tempdir().expect("a directory");
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 2);
-    let mut producer = Producer::new(
-        broker.address(),
-        "events",
-        2,
-        &dir.path().join("input"),
-        Shape::default(),
-    );
+    let mut producer =
+        Producer::new(broker.address(), "events", 2, &dir.path().join("input"), Shape::default());
     producer.produce(20_000);
     producer.finish();
     let pipeline = Pipeline::new(dir.path(), broker.address(), "events");
@@ -109,13 +104,8 @@ fn a_query_that_has_changed_does_not_take_over_the_state_of_another() {
     let dir = tempfile::tempdir().expect("a directory");
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 2);
-    let mut producer = Producer::new(
-        broker.address(),
-        "events",
-        2,
-        &dir.path().join("input"),
-        Shape::default(),
-    );
+    let mut producer =
+        Producer::new(broker.address(), "events", 2, &dir.path().join("input"), Shape::default());
     producer.produce(20_000);
     producer.finish();
     let pipeline = Pipeline::new(dir.path(), broker.address(), "events");

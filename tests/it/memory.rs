@@ -61,9 +61,9 @@ fn heavy_a_stalled_sink_grows_the_process_by_no_more_than_the_credits() {
     draw(&samples);
 
     let within = |from: f64, to: f64| {
-        let inside = samples.iter().filter(move |(time, _)| {
-            time.as_secs_f64() >= from && time.as_secs_f64() <= to
-        });
+        let inside = samples
+            .iter()
+            .filter(move |(time, _)| time.as_secs_f64() >= from && time.as_secs_f64() <= to);
         inside.map(|(_, bytes)| *bytes).max()
     };
     let before = wait_for("a sample before the stall", secs(1), || {

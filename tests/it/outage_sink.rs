@@ -160,10 +160,5 @@ fn outage(dir: &Path, mut pipeline: Pipeline, break_it: impl FnOnce(), heal_it: 
     let (first, most) = (samples[0].1, samples.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0));
     // Credits, the client's queues, and what writing files takes besides.
     let allowed = (8 + 4 * 2 + 96) << 20;
-    assert!(
-        most < first + allowed,
-        "memory grew from {:.0} to {:.0} MiB",
-        mib(first),
-        mib(most)
-    );
+    assert!(most < first + allowed, "memory grew from {:.0} to {:.0} MiB", mib(first), mib(most));
 }

@@ -60,8 +60,7 @@ fn a_second_daemon_on_the_same_tables_is_refused() {
     let mut other = pipeline.clone();
     other.checkpoint = Some(dir.path().join("another-checkpoint"));
     let config = other.write_as("second.toml");
-    let mut second =
-        Daemon::with(&config, &["--set", "sources.events.group_id=another"], &[]);
+    let mut second = Daemon::with(&config, &["--set", "sources.events.group_id=another"], &[]);
     let code = second.wait_exit(secs(60));
     let log = second.log();
     assert_eq!(code, OWNED, "{log}");

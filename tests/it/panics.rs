@@ -33,7 +33,8 @@ fn heavy_a_panic_in_any_actor_restarts_the_pipeline() {
     let input = dir.path().join("input");
     // Quick event time: windows close all the time, so that every actor has work.
     let shape = Shape { step: 20_000, malformed_every: 500, ..Shape::default() };
-    let stream = Producer::new(broker.address(), "events", 4, &input, shape).stream(8_000, u64::MAX);
+    let stream =
+        Producer::new(broker.address(), "events", 4, &input, shape).stream(8_000, u64::MAX);
     let pipeline = Pipeline::new(dir.path(), broker.address(), "events");
     let config = pipeline.write();
 

@@ -8,8 +8,8 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
-use crate::support::{millis, secs};
 use crate::support::tables::assert_exactly_once;
+use crate::support::{millis, secs};
 
 #[test]
 fn new_partitions_of_a_topic_are_read_without_a_restart() {

@@ -21,8 +21,9 @@ fn config(name: &str) -> PathBuf {
 #[test]
 fn every_shipped_configuration_is_tested() {
     let entries = fs::read_dir(config("")).expect("the configurations");
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
     names.sort();
     assert_eq!(names, ["transactions.toml", "weblogs.toml"]);
 }
@@ -103,7 +104,8 @@ fn heavy_weblogs() {
     broker.create_topic("web-logs", 4);
     // Twenty minutes of event time; in the fifteenth, one endpoint has eight times its traffic.
     let script = dir.path().join("script.toml");
-    let spike = "[[anomaly]]\nkind = \"traffic_spike\"\nat = \"15m\"\nduration = \"1m\"\nmagnitude = 8.0\n";
+    let spike =
+        "[[anomaly]]\nkind = \"traffic_spike\"\nat = \"15m\"\nduration = \"1m\"\nmagnitude = 8.0\n";
     fs::write(&script, spike).expect("a script");
     let files = dir.path().join("input");
     // The same bytes to the topic and to files.
@@ -184,12 +186,15 @@ fn heavy_weblogs() {
     ));
     let mut ask = |name: &str, sql: String| queries.push((name.to_owned(), sql));
     // Approximate by its nature: between its neighbours' quantiles.
-    ask("p95", format!(
-        "SELECT count(*) FROM endpoint_minutes t JOIN (SELECT {minute} AS w, endpoint AS e, \
+    ask(
+        "p95",
+        format!(
+            "SELECT count(*) FROM endpoint_minutes t JOIN (SELECT {minute} AS w, endpoint AS e, \
          quantile_disc(response_time, 0.85) AS low, max(response_time) AS high FROM events \
          GROUP BY ALL) r ON epoch_us(t.window_start) = r.w AND t.endpoint = r.e \
          WHERE t.p95_response_time IS NULL OR t.p95_response_time < r.low OR t.p95_response_time > r.high"
-    ));
+        ),
+    );
     ask("events", "SELECT count(*) FROM events".into());
     ask("letters", "SELECT reason, \"column\", count(*), min(split), max(split) FROM dead_letters GROUP BY ALL".into());
     ask("payloads", "SELECT count(*) FROM dead_letters WHERE payload::BLOB::VARCHAR LIKE '%\"status_code\":\"none\"%' AND error <> ''".into());
@@ -197,19 +202,28 @@ fn heavy_weblogs() {
     ask("anomalies", "SELECT detector, key, epoch_us(window_start), value, expected, score FROM anomalies ORDER BY window_start, detector LIMIT 40".into());
     ask("silent", "SELECT count(*) FROM anomalies WHERE reason = '' OR NOT (score > 0) OR epoch_us(window_end) - epoch_us(window_start) <> 60000000".into());
     // The rule says what it must find: above three times the mean of the windows before.
-    ask("ratios", format!(
-        "SELECT epoch_us(window_start) FROM anomalies WHERE detector = 'ratio_to_mean' \
+    ask(
+        "ratios",
+        format!(
+            "SELECT epoch_us(window_start) FROM anomalies WHERE detector = 'ratio_to_mean' \
          EXCEPT SELECT w FROM (SELECT {minute} AS w, count(*) AS n FROM events GROUP BY 1) \
          WHERE n > 3 * (SELECT min(n) FROM (SELECT count(*) AS n FROM events WHERE endpoint <> '/last' GROUP BY {minute}))"
-    ));
+        ),
+    );
 
     let input = Input {
         events: format!("{}/*.ndjson", files.display()),
         columns: WEBLOG_COLUMNS,
         letters: None,
     };
-    let tables =
-        ["bronze", "endpoint_minutes", "traffic_minutes", "client_minutes", "dead_letters", "anomalies"];
+    let tables = [
+        "bronze",
+        "endpoint_minutes",
+        "traffic_minutes",
+        "client_minutes",
+        "dead_letters",
+        "anomalies",
+    ];
     let queries: Vec<(&str, &str)> = queries.iter().map(|(n, q)| (&**n, &**q)).collect();
     let answers = query(&data, &tables, &[], Some(&input), &queries);
     println!("anomalies: {}", answers["anomalies"]);
@@ -245,7 +259,12 @@ fn transactions() {
     ];
     let values: Vec<&[u8]> = rows.iter().map(|row| row.as_bytes()).collect();
     put(&broker, "transactions", 0, &values[..3]);
-    put(&broker, "transactions", 1, &[b"TransactionNo;Date;ProductNo", values[3], values[4], values[5]]);
+    put(
+        &broker,
+        "transactions",
+        1,
+        &[b"TransactionNo;Date;ProductNo", values[3], values[4], values[5]],
+    );
     let data = dir.path().join("data");
     run("transactions.toml", "transactions", &broker, &data, dir.path());
 
@@ -257,26 +276,61 @@ fn transactions() {
         &[
             ("rows", "SELECT * FROM bronze ORDER BY TransactionNo, Country"),
             ("columns", "SELECT column_name, data_type FROM (DESCRIBE bronze)"),
-            ("letters", "SELECT source, split, \"offset\", payload::BLOB::VARCHAR, payload_bytes FROM dead_letters"),
+            (
+                "letters",
+                "SELECT source, split, \"offset\", payload::BLOB::VARCHAR, payload_bytes FROM dead_letters",
+            ),
         ],
     );
     assert_eq!(
         answers["rows"],
         json!([
-            ["581475", "12/9/2019", "22596", "Weihnachtsglöckchen \"Größe L\" 🎄", 10.75, 36, null, "Deutschland"],
+            [
+                "581475",
+                "12/9/2019",
+                "22596",
+                "Weihnachtsglöckchen \"Größe L\" 🎄",
+                10.75,
+                36,
+                null,
+                "Deutschland"
+            ],
             ["581476", "", "16008", "", 0.0, 0, 1.0, "Österreich"],
             ["581476", "", "16008", "", 0.0, 0, 1.0, "Österreich"],
-            ["581482", "12/9/2019", "22485", "Set Of 2 Wooden Market Crates", 21.5, 12, 17490.0, "United Kingdom"],
-            ["C581484", "12/9/2019", "23843", "Paper Craft, Little Birdie", 6.25, -80995, 16446.0, "United Kingdom"],
+            [
+                "581482",
+                "12/9/2019",
+                "22485",
+                "Set Of 2 Wooden Market Crates",
+                21.5,
+                12,
+                17490.0,
+                "United Kingdom"
+            ],
+            [
+                "C581484",
+                "12/9/2019",
+                "23843",
+                "Paper Craft, Little Birdie",
+                6.25,
+                -80995,
+                16446.0,
+                "United Kingdom"
+            ],
             [null, null, null, null, null, 1, null, "EIRE"],
         ])
     );
     assert_eq!(
         answers["columns"],
         json!([
-            ["TransactionNo", "VARCHAR"], ["Date", "VARCHAR"], ["ProductNo", "VARCHAR"],
-            ["ProductName", "VARCHAR"], ["Price", "FLOAT"], ["Quantity", "INTEGER"],
-            ["CustomerNo", "FLOAT"], ["Country", "VARCHAR"],
+            ["TransactionNo", "VARCHAR"],
+            ["Date", "VARCHAR"],
+            ["ProductNo", "VARCHAR"],
+            ["ProductName", "VARCHAR"],
+            ["Price", "FLOAT"],
+            ["Quantity", "INTEGER"],
+            ["CustomerNo", "FLOAT"],
+            ["Country", "VARCHAR"],
         ])
     );
     assert_eq!(

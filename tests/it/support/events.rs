@@ -70,7 +70,9 @@ impl Shape {
     pub fn record(&self, partition: i32, seq: i64) -> Value {
         let event = self.event(partition, seq);
         // Not the first one, so that every partition begins with an event.
-        if self.malformed_every > 0 && seq > 0 && mix(partition, seq + 1) % self.malformed_every == 0
+        if self.malformed_every > 0
+            && seq > 0
+            && mix(partition, seq + 1).is_multiple_of(self.malformed_every)
         {
             return Value::Broken(broken(event, mix(partition, seq) % 8));
         }

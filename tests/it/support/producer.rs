@@ -152,9 +152,10 @@ impl Producer {
         let offset = slot.next;
         slot.next += 1;
         let key = offset.to_be_bytes();
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, offset as usize)
-            .partition(partition)
-            .key(&key[..]);
+        let mut record =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, offset as usize)
+                .partition(partition)
+                .key(&key[..]);
         if let Some(value) = value {
             record = record.payload(value);
         }

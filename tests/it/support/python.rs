@@ -25,7 +25,10 @@ pub fn environment() -> PathBuf {
         return venv;
     }
     let _ = fs::remove_dir_all(&venv);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "python3 -m venv (Debian: python3-venv)");
+    run(
+        Command::new("python3").args(["-m", "venv"]).arg(&venv),
+        "python3 -m venv (Debian: python3-venv)",
+    );
     let list = base.join("requirements.txt");
     fs::write(&list, REQUIREMENTS).expect("the list of requirements");
     run(

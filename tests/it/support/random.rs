@@ -38,9 +38,4 @@ impl Random {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         low + (high - low).mul_f64(unit)
     }
-
-    /// Below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }

@@ -113,7 +113,8 @@ pub fn assert_exactly_once(pipeline: &Pipeline, producer: &Producer) {
         for (name, one, other) in [("missing", *truth, &*found), ("wrong", &*found, *truth)] {
             let all = format!("({one}) EXCEPT ALL ({other})");
             queries.push((format!("{table}: {name}"), format!("SELECT count(*) FROM ({all})")));
-            queries.push((format!("{table}: {name} (some)"), format!("{all} ORDER BY ALL LIMIT 5")));
+            queries
+                .push((format!("{table}: {name} (some)"), format!("{all} ORDER BY ALL LIMIT 5")));
         }
         queries.push((format!("{table}: rows"), format!("SELECT count(*) FROM {table}")));
     }
@@ -144,7 +145,7 @@ pub fn assert_rows(pipeline: &Pipeline, producer: &Producer) {
         ("rows", "SELECT count(*), count(DISTINCT request_id) FROM bronze".to_owned()),
         ("input", "SELECT count(*) FROM events".to_owned()),
         ("missing", format!("SELECT count(*) FROM ({missing})")),
-        ("missing places", format!("SELECT part, min(seq), max(seq), count(*) FROM (SELECT part, seq FROM events ANTI JOIN bronze USING (part, seq)) GROUP BY part ORDER BY part")),
+        ("missing places", "SELECT part, min(seq), max(seq), count(*) FROM (SELECT part, seq FROM events ANTI JOIN bronze USING (part, seq)) GROUP BY part ORDER BY part".to_owned()),
         ("extra", format!("SELECT count(*) FROM ({extra})")),
         ("repeated places", "SELECT part, min(seq), max(seq), count(*) FROM (SELECT part, seq FROM bronze GROUP BY part, seq HAVING count(*) > 1) GROUP BY part ORDER BY part".to_owned()),
         ("partitions", format!("{PLACES} bronze GROUP BY part ORDER BY part")),
