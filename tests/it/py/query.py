@@ -9,7 +9,7 @@ Standard input, JSON:
   letters  path of a CSV file (split, offset) of records that must be dead letters, or absent
   queries  name -> SQL
 
-Standard output, JSON: name -> list of rows. Times are text in UTC. It shares no code with
+Standard output, JSON: name -> list of rows. Ask for times with epoch_us(). It shares no code with
 Millpond: what it finds in a table is what any other reader would find.
 """
 
@@ -47,7 +47,7 @@ def main():
     if job.get("letters"):
         con.execute(
             "CREATE TABLE letters AS SELECT * FROM read_csv("
-            f"'{job['letters']}', header=false, columns={{'split': 'VARCHAR', 'offset': 'BIGINT'}})"
+            f"'{job['letters']}', header=false, auto_detect=false, delim=',', columns={{'split': 'VARCHAR', 'offset': 'BIGINT'}})"
         )
     answers = {}
     for name, sql in job["queries"].items():

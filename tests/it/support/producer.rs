@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::events::{Shape, Value};
+use super::events::{START, Shape, Value, event_at};
 use super::secs;
 
 /// Notes the first record that did not arrive, or not at its offset.
@@ -188,15 +188,17 @@ impl Producer {
         self.letters.flush().expect("copies on disk");
     }
 
-    /// Ends the input for now, with one more record alone in its batch: the broker tells the end
-    /// of a partition wrongly (it gives the base offset of the last batch plus one), and a
-    /// bounded run ends where the broker says that the end is.
+    /// Ends the input: one more event in each partition, an hour ahead of all others, which closes
+    /// their windows, and alone in its batch. The broker tells the end of a partition wrongly (it
+    /// gives the base offset of the last batch plus one), and a bounded run ends where the broker
+    /// says that the end is.
     pub fn finish(&mut self) {
         self.flush();
+        let newest = self.partitions.iter().map(|partition| partition.next).max().unwrap_or(0);
+        let time = START + newest * self.shape.step + 3_600_000_000;
         for partition in 0..self.partitions.len() as i32 {
             let seq = self.partitions[partition as usize].next;
-            let event = self.shape.event(partition, seq);
-            self.event(partition, &event);
+            self.event(partition, &event_at(time, "/end", partition, seq));
         }
         self.flush();
     }
