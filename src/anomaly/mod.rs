@@ -9,6 +9,8 @@
 //! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::observe ─> Anomaly
 //! ```
 //!
+//! [`DetectorRunner`] is these three as one.
+//!
 //! | kind | value | weight | out of line when |
 //! |---|---|---|---|
 //! | [`traffic_spike`] | count in the window | - | far above (or below) the series' own recent level |
@@ -42,6 +44,7 @@ pub mod ratio_to_mean;
 pub mod reader;
 pub mod response_time;
 pub mod run;
+pub mod runner;
 pub mod series;
 pub mod spec;
 pub mod state;
@@ -60,6 +63,7 @@ use serde::{Deserialize, Serialize};
 pub use batch::{anomaly_schema, to_batch};
 pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
 pub use reader::{Read, SeriesColumns, SeriesReader};
+pub use runner::{DetectorRunner, Taken};
 pub use spec::{DetectorSpec, SpecError};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
