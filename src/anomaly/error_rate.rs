@@ -77,8 +77,10 @@ impl SeriesState for State {
         };
         let run = Run::read(input)?;
         let count = input.count(8)?;
-        let recent =
-            (0..count).map(|_| Ok((input.f32()?, input.f32()?))).collect::<Result<_, _>>()?;
+        let mut recent = Vec::with_capacity(count);
+        for _ in 0..count {
+            recent.push((input.f32()?, input.f32()?));
+        }
         Ok(State { now, before, run, recent })
     }
 }
@@ -203,13 +205,13 @@ impl State {
 }
 
 impl Estimate {
-    /// By how much fewer requests to count: never less than binomial, and more than was seen
-    /// while it was seen in few windows.
+    /// By how much fewer requests to count: never less than binomial, and what is beyond that
+    /// for more than was seen while it was seen in few windows.
     fn excess(&self, p: &Parameters) -> f64 {
         let memory = 2.0 / p.smoothing;
         let freedom = EFFICIENCY * f64::from(self.windows).min(memory);
         let widen = student(p.threshold, freedom) / p.threshold;
-        (self.dispersion * widen * widen).max(1.0)
+        1.0 + ((self.dispersion - 1.0) * widen * widen).max(0.0)
     }
 
     /// What a window of so many requests may have.

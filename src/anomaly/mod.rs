@@ -9,8 +9,6 @@
 //! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::observe ─> Anomaly
 //! ```
 //!
-//! [`DetectorRunner`] is these three as one.
-//!
 //! | kind | value | weight | out of line when |
 //! |---|---|---|---|
 //! | [`traffic_spike`] | count in the window | - | far above (or below) the series' own recent level |
@@ -44,7 +42,6 @@ pub mod ratio_to_mean;
 pub mod reader;
 pub mod response_time;
 pub mod run;
-pub mod runner;
 pub mod series;
 pub mod spec;
 pub mod state;
@@ -63,7 +60,6 @@ use serde::{Deserialize, Serialize};
 pub use batch::{anomaly_schema, to_batch};
 pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
 pub use reader::{Read, SeriesColumns, SeriesReader};
-pub use runner::{DetectorRunner, Taken};
 pub use spec::{DetectorSpec, SpecError};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
@@ -161,7 +157,7 @@ pub struct DetectorStats {
     pub ignored: u64,
 }
 
-/// A snapshot that cannot be taken or restored.
+/// A snapshot that cannot be taken or restored, or a batch that cannot be read or made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DetectorError {
     #[error("the state of a {found} detector cannot be restored into a {expected} detector")]
@@ -170,6 +166,14 @@ pub enum DetectorError {
     Version { found: u8, known: u8 },
     #[error("detector state is damaged at byte {offset}: {detail}")]
     Corrupt { offset: usize, detail: &'static str },
+    #[error("a batch does not fit the detector: {0}")]
+    Batch(String),
+}
+
+impl From<arrow::error::ArrowError> for DetectorError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        DetectorError::Batch(error.to_string())
+    }
 }
 
 /// A streaming detector: causal, with bounded memory and no clock of its own.

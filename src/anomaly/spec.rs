@@ -144,8 +144,8 @@ parameters! {
         /// A known series without a row: its count was 0 ("zero"), or nothing is known ("skip").
         /// Default "auto": "zero" if drops are reported, else "skip".
         missing: Missing = Missing::Auto, "\"auto\", \"zero\" or \"skip\"", |_| true;
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Weight of the newest window in the level. Default 0.1.
         smoothing: f64 = 0.1, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the level. Default 60.
@@ -179,8 +179,8 @@ parameters! {
         min_weight: f64 = 1.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
         /// Slower ("up"), faster ("down") or both. Default "up".
         direction: Direction = Direction::Up, "\"up\", \"down\" or \"both\"", |_| true;
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Weight of the newest window in the level. Default 0.1.
         smoothing: f64 = 0.1, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the level. Default 60.
@@ -208,8 +208,8 @@ parameters! {
         min_change: f64 = 0.02, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// So many errors in a window, or fewer, are no alarm. Default 3.
         min_errors: f64 = 3.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Part of the requests before that every window takes from memory. Default 0.02.
         smoothing: f64 = 0.02, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the rate. Default 60.
@@ -245,8 +245,8 @@ parameters! {
             |v| (2..=1_000_000).contains(v);
         /// Requests that a client makes in one go. Default 10.
         burst: f64 = 10.0, "a number from 1 to 1000000", |v| (1.0..=1e6).contains(v);
-        /// Windows before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Part of the requests before that every window takes from memory. Default 0.02.
         smoothing: f64 = 0.02, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows out of line after which that is a client's usual share. Default 60.
@@ -277,8 +277,8 @@ parameters! {
         robust: bool = true, "true or false", |_| true;
         /// Values that the mean goes back over; 0: all there were. Default 0.
         memory: u64 = 0, "a whole number of at least 0", |_| true;
-        /// Windows (of a series) before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 1 to 1000", |v| (1..=1000).contains(v);
+        /// Windows (of a series) before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 1 to 1000", |v| (1..=1000).contains(v);
         /// Windows above the limit after which a series' mean starts anew from them (unless
         /// `robust` is false or `scope` is "all"). Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);

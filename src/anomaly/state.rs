@@ -65,13 +65,9 @@ impl Writer {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub fn blob(&mut self, value: &[u8]) {
-        self.varint(value.len() as u64);
-        self.bytes.extend_from_slice(value);
-    }
-
     pub fn text(&mut self, value: &str) {
-        self.blob(value.as_bytes());
+        self.varint(value.len() as u64);
+        self.bytes.extend_from_slice(value.as_bytes());
     }
 
     pub fn finish(self) -> Vec<u8> {
@@ -186,13 +182,9 @@ impl<'a> Reader<'a> {
         if value.is_finite() { Ok(value) } else { Err(self.corrupt("a number is not finite")) }
     }
 
-    pub fn blob(&mut self) -> Result<&'a [u8], DetectorError> {
-        let length = self.count(1)?;
-        self.take(length)
-    }
-
     pub fn text(&mut self) -> Result<Arc<str>, DetectorError> {
-        match std::str::from_utf8(self.blob()?) {
+        let length = self.count(1)?;
+        match std::str::from_utf8(self.take(length)?) {
             Ok(text) => Ok(Arc::from(text)),
             Err(_) => Err(self.corrupt("text is not UTF-8")),
         }

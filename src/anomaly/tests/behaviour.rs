@@ -41,7 +41,7 @@ fn reasons_read_as_sentences() {
 
     let parameters = "measure = \"p95\"\nunit = \"ms\"";
     let found = anomalous("response_time", parameters, &levels(&[(30, 400.0), (1, 2400.0)], 50.0));
-    assert_eq!(found[0].1.reason, "p95 of /a 2,400 ms in 10 seconds, expected 266 to 598 ms");
+    assert_eq!(found[0].1.reason, "p95 of /a 2,400 ms in 10 seconds, expected 266 to 599 ms");
 
     let found = anomalous("error_rate", "", &levels(&[(30, 0.01), (1, 0.4)], 1000.0));
     assert_eq!(
@@ -93,8 +93,8 @@ fn a_lasting_change_is_learnt_and_its_end_too() {
 
 #[test]
 fn an_error_burst_during_the_warm_up_is_not_learnt() {
-    let story = [(5, 0.01), (3, 0.4), (4, 0.01), (1, 0.2)];
-    assert_eq!(windows(&anomalous("error_rate", "", &levels(&story, 500.0))), [12]);
+    let story = [(4, 0.01), (3, 0.4), (3, 0.01), (1, 0.2)];
+    assert_eq!(windows(&anomalous("error_rate", "", &levels(&story, 500.0))), [10]);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn over_all_series_the_mean_is_one() {
         found.extend(observe(&mut *detector, window, &series));
     }
     // 100 is above 3 times (10 + 10 + 10 + 100) / 4, always, as the seed's SQL has it.
-    assert_eq!(found.len(), 8);
+    assert_eq!(found.len(), 10);
     assert!(found.iter().all(|a| &*a.key == "/home"));
 }
 

@@ -1,11 +1,15 @@
 //! Windows put together from rows in any order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 
 use super::super::spec::Combine;
-use super::super::{Pushed, SeriesValue, WindowBuffer};
+use super::super::{
+    Pushed, SeriesColumns, SeriesReader, SeriesValue, WindowBuffer, build, to_batch,
+};
 use super::value;
 
 const LENGTH: i64 = 10;
@@ -100,7 +104,7 @@ fn times_at_the_ends_of_time_are_survived() {
     let mut buffer = buffer(100);
     buffer.push([item(i64::MIN, "a", 1.0), item(i64::MAX, "a", 1.0), item(0, "a", f64::NAN)]);
     assert!(!buffer.ready(i64::MIN).iter().any(|w| !w.series.is_empty()));
-    let bytes = buffer.snapshot();
+    let bytes = buffer.snapshot().unwrap();
     buffer.restore(&bytes).unwrap();
     let windows = buffer.ready(i64::MAX);
     assert_eq!(windows.iter().filter(|w| !w.series.is_empty()).count(), 3);
@@ -108,8 +112,58 @@ fn times_at_the_ends_of_time_are_survived() {
 
 #[test]
 fn a_buffer_of_other_windows_is_refused() {
-    let bytes = WindowBuffer::new(60, Combine::Sum, 10).unwrap().snapshot();
+    let bytes = WindowBuffer::new(60, Combine::Sum, 10).unwrap().snapshot().unwrap();
     assert!(buffer(10).restore(&bytes).is_err());
+}
+
+fn batch(window: i64, rows: &[(&str, i64)]) -> RecordBatch {
+    let starts = TimestampMicrosecondArray::from(vec![window * 60_000_000; rows.len()]);
+    let keys: StringArray = rows.iter().map(|(key, _)| Some(*key)).collect();
+    let counts: Int64Array = rows.iter().map(|(_, count)| Some(*count)).collect();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("minute", Arc::new(starts.with_timezone("UTC"))),
+        ("endpoint", Arc::new(keys)),
+        ("requests", Arc::new(counts)),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+#[test]
+fn batches_become_anomalies_across_a_restart() {
+    let columns = SeriesColumns {
+        keys: vec!["endpoint".into()],
+        value: "requests".into(),
+        weight: None,
+        window_start: "minute".into(),
+    };
+    let spec = super::spec("traffic_spike", "");
+    let reader = SeriesReader::new(batch(0, &[]).schema(), &columns).unwrap();
+    let start = || {
+        let buffer = WindowBuffer::new(60_000_000, spec.combine(), 1000).unwrap();
+        (buffer, build("spikes", &spec))
+    };
+    let (mut buffer, mut detector) = start();
+    let mut found = Vec::new();
+    for window in 0..20 {
+        // Two shards, whose rows of a window come before it is complete.
+        buffer.push(reader.read(&batch(window, &[("/cart", 300)])).unwrap().items);
+        if window == 18 {
+            let bytes = (buffer.snapshot().unwrap(), detector.snapshot().unwrap());
+            (buffer, detector) = start();
+            buffer.restore(&bytes.0).unwrap();
+            detector.restore(&bytes.1).unwrap();
+            assert_eq!(buffer.len(), 1);
+        }
+        let count = if window == 18 { 2400 } else { 400 };
+        buffer.push(reader.read(&batch(window, &[("/checkout", count)])).unwrap().items);
+        for window in buffer.ready((window + 1) * 60_000_000) {
+            found.extend(detector.observe(&window.as_slice()));
+        }
+    }
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reason, "requests of /checkout 2,400 in the minute, expected 267 to 600");
+    assert_eq!((detector.series(), buffer.len()), (2, 0));
+    assert_eq!(to_batch(&found).unwrap().num_rows(), 1);
 }
 
 proptest! {
@@ -137,7 +191,7 @@ proptest! {
             if at * piece >= cut {
                 collect(held.ready(mark * LENGTH));
                 let mut other = buffer(10_000);
-                other.restore(&held.snapshot()).unwrap();
+                other.restore(&held.snapshot().unwrap()).unwrap();
                 prop_assert_eq!(&other, &held);
                 held = other;
             }
@@ -159,7 +213,7 @@ proptest! {
     fn damaged_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
         let mut held = buffer(100);
         held.push([item(0, "a", 1.0), item(10, "b", 2.0)]);
-        let good = held.snapshot();
+        let good = held.snapshot().unwrap();
         let mut bad = good[..cut.index(good.len())].to_vec();
         prop_assert!(held.restore(&bad).is_err());
         bad.extend(bytes);

@@ -5,6 +5,7 @@ mod buffer;
 mod random;
 mod simulated;
 mod state;
+mod weblogs;
 
 use super::{Anomaly, Detector, DetectorSpec, SeriesValue, WindowSlice};
 
