@@ -374,7 +374,7 @@ impl PipelineSupervisor {
                 continue;
             }
             if self.available_now {
-                ask_ends(source)?;
+                ask_ends(source, &self.parts.blueprint.sources[index].name)?;
             }
             assigned.push(Assigned {
                 source: index,
@@ -540,7 +540,10 @@ impl PipelineSupervisor {
             self.sources[index].ended.insert(partition);
         }
         let all = self.sources.iter().all(|source| {
-            source.assignment.as_ref().is_some_and(|(_, ids)| ids.len() == source.ended.len())
+            let ids = source.assignment.as_ref().map(|(_, ids)| ids);
+            ids.is_some_and(|ids| {
+                ids.len() == source.ended.len() && source.ends.keys().all(|id| ids.contains(id))
+            })
         });
         if all && self.finishing.is_none() {
             self.finishing = Some(Finishing::EndOfInput);
@@ -742,17 +745,15 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     }
 }
 
-fn ask_ends(source: &mut SourceState) -> Result<(), KafkaError> {
-    let (Some(group), Some((_, partitions))) = (&source.group, &source.assignment) else {
-        return Ok(());
-    };
-    for id in partitions {
-        if source.ends.contains_key(id) {
-            continue;
-        }
-        if let Some((topic, partition)) = parse_split(&id.split) {
-            let (_, end) = group.offsets(topic, partition)?;
-            source.ends.insert(id.clone(), end);
+/// Asks where the input of a bounded run ends, once, for every partition of the topics: one that
+/// is not ours yet (a member that died keeps its share until its session times out) is part of
+/// what the run has to read.
+fn ask_ends(source: &mut SourceState, name: &str) -> Result<(), KafkaError> {
+    let Some(group) = &source.group else { return Ok(()) };
+    if source.ends.is_empty() {
+        for (topic, partition) in group.partitions()? {
+            let (_, end) = group.offsets(&topic, partition)?;
+            source.ends.insert(PartitionId::new(name, split_name(&topic, partition)), end);
         }
     }
     Ok(())
