@@ -5,12 +5,12 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
-use crate::support::secs;
 use crate::support::tables::{ask, assert_exactly_once, number};
+use crate::support::{Dir, secs};
 
 #[test]
 fn every_codec_and_every_kind_of_value_is_read_and_counted() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 2);
     let input = dir.path().join("input");

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 use crate::support::broker::Broker;
 use crate::support::config::Pipeline;
 use crate::support::daemon::{Daemon, millpond};
-use crate::support::secs;
 use crate::support::tables::{ask, number};
+use crate::support::{Dir, secs};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -58,7 +58,7 @@ fn validate_accepts_what_is_shipped() {
 
 /// Validates the tests' pipeline with one text replaced by another.
 fn validate(from: &str, to: &str) -> (i32, String) {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let pipeline = Pipeline::new(dir.path(), "127.0.0.1:9092", "events");
     let path = pipeline.write();
     let text = fs::read_to_string(&path).expect("the configuration");
@@ -111,7 +111,7 @@ fn validate_shows_every_mistake_at_its_place() {
 
 #[test]
 fn validate_leaves_the_environment_alone_if_told_to() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let pipeline = Pipeline::new(dir.path(), "${MILLPOND_NO_SUCH_VARIABLE}", "events");
     let path = pipeline.write();
     let (code, _, err) = output(millpond().arg("validate").arg(&path));
@@ -123,7 +123,7 @@ fn validate_leaves_the_environment_alone_if_told_to() {
 
 #[test]
 fn a_secret_is_never_shown() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut pipeline = Pipeline::new(dir.path(), "127.0.0.1:1", "events");
     let secret = dir.path().join("password");
     fs::write(&secret, "hunter2-in-a-file\n").expect("a secret");
@@ -160,7 +160,7 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn generate_writes_the_same_bytes_for_a_seed() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let generate = |name: &str, seed: &str| {
         let path = dir.path().join(name);
         let (code, _, err) = output(
@@ -196,7 +196,7 @@ fn generate_is_never_the_bottleneck() {
 
 #[test]
 fn generate_to_kafka_and_out_again() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     let (code, _, err) = output(
         millpond()
@@ -216,7 +216,7 @@ fn generate_to_kafka_and_out_again() {
 
 #[test]
 fn heavy_the_demo_leaves_readable_tables() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let data = dir.path().join("data");
     let mut command = millpond();
     command

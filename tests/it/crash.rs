@@ -9,7 +9,7 @@ use crate::support::events::Shape;
 use crate::support::producer::Producer;
 use crate::support::random::Random;
 use crate::support::tables::assert_exactly_once;
-use crate::support::{millis, secs};
+use crate::support::{Dir, millis, secs};
 
 const PARTITIONS: i32 = 4;
 
@@ -35,7 +35,7 @@ fn heavy_broken_records_are_dead_letters_once_through_8_kills() {
 /// Produces `total` records, `backlog` of them before the start and the rest at `rate` a second,
 /// while daemons are killed one after the other; the last one runs to the end.
 fn survive(shape: Shape, backlog: u64, rate: u64, total: u64, kills: usize) {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut random = Random::seeded();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", PARTITIONS);

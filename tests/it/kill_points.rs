@@ -9,7 +9,7 @@ use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
 use crate::support::tables::assert_exactly_once;
-use crate::support::{millis, secs};
+use crate::support::{Dir, millis, secs};
 
 /// Fail points, and how often they are passed before one holds: with several tables and shards,
 /// some numbers fall between the first and the last of an epoch.
@@ -34,7 +34,7 @@ const POINTS: &[(&str, u32)] = &[
 
 #[test]
 fn heavy_a_kill_at_any_point_of_an_epoch_repeats_and_loses_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let input = dir.path().join("input");

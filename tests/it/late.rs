@@ -5,14 +5,14 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::{START, Shape, event_at};
 use crate::support::producer::Producer;
-use crate::support::secs;
 use crate::support::tables::{ask, assert_rows};
+use crate::support::{Dir, secs};
 
 const SECOND: i64 = 1_000_000;
 
 #[test]
 fn an_event_is_late_when_all_its_windows_are_closed() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 1);
     let input = dir.path().join("input");

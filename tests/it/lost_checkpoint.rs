@@ -7,12 +7,12 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
-use crate::support::secs;
 use crate::support::tables::{ask, assert_exactly_once, assert_rows, number};
+use crate::support::{Dir, secs};
 
 #[test]
 fn without_its_checkpoint_it_refuses_to_repeat_what_is_in_the_table() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let shape = Shape { malformed_every: 200, ..Shape::default() };
@@ -57,7 +57,7 @@ fn without_its_checkpoint_it_refuses_to_repeat_what_is_in_the_table() {
 
 #[test]
 fn a_damaged_checkpoint_is_no_reason_to_repeat_anything() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 2);
     let mut producer =
@@ -101,7 +101,7 @@ fn a_damaged_checkpoint_is_no_reason_to_repeat_anything() {
 
 #[test]
 fn a_query_that_has_changed_does_not_take_over_the_state_of_another() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 2);
     let mut producer =

@@ -8,7 +8,7 @@ use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::memory::{Curve, draw, mib};
 use crate::support::producer::Producer;
-use crate::support::{secs, wait_for};
+use crate::support::{Dir, secs, wait_for};
 
 /// How long the sink stalls. A minute in the issue; the bound shows sooner.
 const STALL: std::time::Duration = secs(20);
@@ -22,7 +22,7 @@ const SLACK: u64 = 40;
 
 #[test]
 fn heavy_a_stalled_sink_grows_the_process_by_no_more_than_the_credits() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let mut producer =

@@ -8,11 +8,11 @@ use crate::support::producer::Producer;
 use crate::support::proxy::Proxy;
 use crate::support::random::Random;
 use crate::support::tables::assert_exactly_once;
-use crate::support::{millis, secs};
+use crate::support::{Dir, millis, secs};
 
 #[test]
 fn heavy_connections_cut_in_the_middle_of_responses() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut random = Random::seeded();
     let port = free_port();
     let proxy = Proxy::start(([127, 0, 0, 1], port).into());
@@ -53,7 +53,7 @@ fn heavy_connections_cut_in_the_middle_of_responses() {
 
 #[test]
 fn heavy_a_broker_that_hangs_for_a_while() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let input = dir.path().join("input");
@@ -91,7 +91,7 @@ fn heavy_a_broker_that_hangs_for_a_while() {
 
 #[test]
 fn a_broker_that_is_not_there_yet_is_waited_for() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
     let pipeline = Pipeline::new(dir.path(), &address, "events");

@@ -7,8 +7,8 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::{Producer, Stream};
-use crate::support::secs;
 use crate::support::tables::{assert_exactly_once, assert_rows};
+use crate::support::{Dir, secs};
 
 /// Refused: another daemon owns the checkpoint or the table.
 const OWNED: i32 = 3;
@@ -28,7 +28,7 @@ fn first(dir: &Path, pipeline: &mut Pipeline) -> (Broker, Stream, Daemon) {
 
 #[test]
 fn a_second_daemon_on_the_same_directory_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut pipeline = Pipeline::new(dir.path(), "", "events");
     let (_broker, stream, mut daemon) = first(dir.path(), &mut pipeline);
 
@@ -52,7 +52,7 @@ fn a_second_daemon_on_the_same_directory_is_refused() {
 
 #[test]
 fn a_second_daemon_on_the_same_tables_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut pipeline = Pipeline::new(dir.path(), "", "events");
     let (_broker, stream, mut daemon) = first(dir.path(), &mut pipeline);
 
@@ -77,7 +77,7 @@ fn a_second_daemon_on_the_same_tables_is_refused() {
 
 #[test]
 fn of_two_daemons_that_both_believe_to_own_a_table_one_is_fenced() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let mut pipeline = Pipeline::new(dir.path(), "", "events");
     pipeline.stateless = true;
     let (_broker, stream, mut daemon) = first(dir.path(), &mut pipeline);

@@ -5,8 +5,8 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
-use crate::support::secs;
 use crate::support::tables::assert_exactly_once;
+use crate::support::{Dir, secs};
 
 /// Fail points with the actor that they are in and how often they are passed before the panic.
 pub const POINTS: &[(&str, &str, u32)] = &[
@@ -27,7 +27,7 @@ pub const POINTS: &[(&str, &str, u32)] = &[
 
 #[test]
 fn heavy_a_panic_in_any_actor_restarts_the_pipeline() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let input = dir.path().join("input");

@@ -5,12 +5,12 @@ use crate::support::config::Pipeline;
 use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
-use crate::support::secs;
 use crate::support::tables::assert_exactly_once;
+use crate::support::{Dir, secs};
 
 #[test]
 fn state_moves_between_one_three_and_two_shards() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let input = dir.path().join("input");

@@ -6,11 +6,11 @@ use crate::support::daemon::Daemon;
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
 use crate::support::tables::{ask, assert_exactly_once, number};
-use crate::support::{secs, signal};
+use crate::support::{Dir, secs, signal};
 
 #[test]
 fn heavy_a_stop_under_load_is_quick_and_repeats_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 4);
     let mut producer =
@@ -52,7 +52,7 @@ fn heavy_a_stop_under_load_is_quick_and_repeats_nothing() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Dir::new();
     let broker = Broker::start(dir.path());
     broker.create_topic("events", 1);
     let mut producer =

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use super::{die_with_us, python, secs, signal, wait_until};
@@ -70,17 +70,6 @@ impl Broker {
         for result in results {
             result.unwrap_or_else(|(topic, code)| panic!("creating {topic}: {code}"));
         }
-    }
-
-    /// Gives a topic more partitions.
-    pub fn grow_topic(&self, topic: &str, partitions: usize) -> Result<(), String> {
-        let new = NewPartitions::new(topic, partitions);
-        let results = block_on(self.admin().create_partitions([&new], &AdminOptions::new()))
-            .map_err(|error| error.to_string())?;
-        for result in results {
-            result.map_err(|(topic, code)| format!("{topic}: {code}"))?;
-        }
-        Ok(())
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {

@@ -15,8 +15,8 @@ pub struct Pipeline {
     pub dir: PathBuf,
     /// Bootstrap servers.
     pub brokers: String,
-    /// The topic.
-    pub topic: String,
+    /// The topics.
+    pub topics: Vec<String>,
     /// Time between epochs.
     pub interval: Duration,
     /// Shards of the windowed queries.
@@ -43,7 +43,7 @@ impl Pipeline {
         Self {
             dir: dir.to_owned(),
             brokers: brokers.to_owned(),
-            topic: topic.to_owned(),
+            topics: vec![topic.to_owned()],
             interval: millis(500),
             shards: 2,
             stateless: false,
@@ -75,7 +75,8 @@ impl Pipeline {
     }
 
     fn text(&self) -> String {
-        let Self { brokers, topic, shards, source_options, in_flight, idle_timeout, .. } = self;
+        let Self { brokers, shards, source_options, in_flight, idle_timeout, .. } = self;
+        let topic = self.topics.iter().map(|t| format!("\"{t}\"")).collect::<Vec<_>>().join(", ");
         let (data, interval) = (self.data.display(), self.interval.as_millis());
         let checkpoint = match &self.checkpoint {
             Some(directory) => format!("directory = \"{}\"", directory.display()),
@@ -104,7 +105,7 @@ listen = "127.0.0.1:0"
 [sources.events]
 type = "kafka"
 brokers = "{brokers}"
-topics = ["{topic}"]
+topics = [{topic}]
 schema = "{SCHEMA}"
 
 [sources.events.watermark]

@@ -17,8 +17,33 @@ pub mod random;
 pub mod tables;
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// A temporary directory. Stays if the test fails, with all logs in it, and says where.
+pub struct Dir(Option<tempfile::TempDir>);
+
+impl Dir {
+    /// A new one.
+    pub fn new() -> Self {
+        Self(Some(tempfile::tempdir().expect("a temporary directory")))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        // Taken out by `drop` only.
+        self.0.as_ref().expect("a directory").path()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if let Some(dir) = self.0.take().filter(|_| std::thread::panicking()) {
+            eprintln!("tables and logs are kept in {}", dir.keep().display());
+        }
+    }
+}
 
 /// Waits until `done` gives something, and gives that. Panics with `what` when `limit` is over.
 pub fn wait_for<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> T {

@@ -42,11 +42,10 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Writes events to the partitions of one topic, in order.
+/// Writes events to the partitions of a topic, in order.
 pub struct Producer {
     client: BaseProducer<Deliveries>,
     deliveries: Deliveries,
-    topic: String,
     shape: Shape,
     partitions: Vec<Partition>,
     letters: BufWriter<File>,
@@ -56,6 +55,8 @@ pub struct Producer {
 }
 
 struct Partition {
+    topic: String,
+    number: i32,
     next: i64,
     truth: BufWriter<File>,
 }
@@ -81,7 +82,6 @@ impl Producer {
         let mut producer = Self {
             client: client(brokers, deliveries.clone(), options),
             deliveries,
-            topic: topic.to_owned(),
             shape,
             partitions: Vec::new(),
             letters: BufWriter::new(File::create(letters).expect("a file of dead letters")),
@@ -89,7 +89,7 @@ impl Producer {
             tombstones: 0,
             dir: dir.to_owned(),
         };
-        producer.grow(partitions);
+        producer.add_topic(topic, partitions);
         producer
     }
 
@@ -99,12 +99,13 @@ impl Producer {
         self.client = client(brokers, self.deliveries.clone(), options);
     }
 
-    /// The topic has `partitions` now.
-    pub fn grow(&mut self, partitions: i32) {
-        for partition in self.partitions.len()..partitions as usize {
-            let path = self.dir.join(format!("part-{partition}.ndjson"));
+    /// Goes on with the partitions of one more topic, numbered after those there are.
+    pub fn add_topic(&mut self, topic: &str, partitions: i32) {
+        for number in 0..partitions {
+            let path = self.dir.join(format!("part-{}.ndjson", self.partitions.len()));
             let truth = BufWriter::new(File::create(path).expect("a file of events"));
-            self.partitions.push(Partition { next: 0, truth });
+            let topic = topic.to_owned();
+            self.partitions.push(Partition { topic, number, next: 0, truth });
         }
     }
 
@@ -136,7 +137,8 @@ impl Producer {
     /// A record that must become a dead letter.
     pub fn broken(&mut self, partition: i32, bytes: &[u8]) {
         let offset = self.send(partition, Some(bytes));
-        writeln!(self.letters, "{}-{partition},{offset}", self.topic).expect("a copy of its place");
+        let Partition { topic, number, .. } = &self.partitions[partition as usize];
+        writeln!(self.letters, "{topic}-{number},{offset}").expect("a copy of its place");
         self.broken += 1;
     }
 
@@ -153,8 +155,8 @@ impl Producer {
         slot.next += 1;
         let key = offset.to_be_bytes();
         let mut record =
-            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, offset as usize)
-                .partition(partition)
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(&slot.topic, offset as usize)
+                .partition(slot.number)
                 .key(&key[..]);
         if let Some(value) = value {
             record = record.payload(value);
