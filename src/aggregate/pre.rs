@@ -98,6 +98,11 @@ impl PreAggregator {
         self.set.key_columns()
     }
 
+    /// Whether keys hardly repeat, so that rows are passed through as groups of their own.
+    pub fn is_passing(&self) -> bool {
+        self.passing > 0
+    }
+
     /// Aggregates one batch.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub struct Segment {
     pub pane: i64,
     /// It replaces all earlier segments of the pane; otherwise it adds to them.
     pub whole: bool,
-    /// An Arrow IPC stream, LZ4-compressed.
+    /// An Arrow IPC stream, LZ4-compressed, behind a header with its checksum.
     pub bytes: Vec<u8>,
     /// Groups in it.
     pub groups: usize,
@@ -302,6 +302,11 @@ impl WindowState {
         self.watermark = watermark;
         self.closed.clear();
         Ok(())
+    }
+
+    /// Makes the next snapshot write every pane whole.
+    pub fn rewrite_all(&mut self) {
+        self.panes.values_mut().for_each(|pane| pane.rewrite = true);
     }
 
     /// Size of the state. Asks every accumulator, so once a second is fine and once a batch is not.

@@ -42,7 +42,7 @@ pub fn plan(name: &str, sql: &str, sources: &[SourceTable]) -> Result<QueryPlan,
     refuse_unsupported(&query)?;
     let source = source_of(&query, sources)?;
     let mut landmarks = rewrite_windows(&mut query)?;
-    landmarks.aggregate = resolve(&mut query, source, Functions::get())?;
+    resolve(&mut query, source, Functions::get(), &mut landmarks)?;
     respell(&mut query)?;
     named_output(&query)?;
 
@@ -117,9 +117,31 @@ fn planning_error(error: &DataFusionError, landmarks: &Landmarks) -> SqlError {
             .hint(suggestion(field.name(), names, "columns"))
             .at_location(location);
     }
-    let text = root.strip_backtrace();
-    let mut message = text.as_str();
+    let message = readable(&root.strip_backtrace());
+    let location = location.or_else(|| mentioned_function(&message, landmarks));
+    if message.contains("must appear in the GROUP BY clause") {
+        return SqlError::new(message)
+            .hint("add the column to GROUP BY, or aggregate it")
+            .at_location(location.or(landmarks.group_by));
+    }
+    SqlError::new(message).at_location(location)
+}
+
+/// DataFusion's message without the names of its error kinds and its requests for bug reports.
+fn readable(text: &str) -> String {
+    // A function's own words about its arguments are within DataFusion's.
+    if let Some((_, own)) = text.split_once("user-defined coercion failed with: ") {
+        let own = own.split("No function matches").next().unwrap_or(own);
+        return readable(own.trim_end_matches([' ', '.']));
+    }
+    // Else the core of a mismatch comes last, after every candidate's own complaint.
+    let text = match text.find("No function matches the given name and argument types") {
+        Some(start) => &text[start..],
+        None => text,
+    };
+    let mut message = text;
     for prefix in [
+        "Internal error: ",
         "Error during planning: ",
         "Execution error: ",
         "This feature is not implemented: ",
@@ -128,12 +150,18 @@ fn planning_error(error: &DataFusionError, landmarks: &Landmarks) -> SqlError {
     ] {
         message = message.strip_prefix(prefix).unwrap_or(message);
     }
-    if message.contains("must appear in the GROUP BY clause") {
-        return SqlError::new(message.to_owned())
-            .hint("add the column to GROUP BY, or aggregate it")
-            .at_location(location.or(landmarks.group_by));
-    }
-    SqlError::new(message.to_owned()).at_location(location)
+    let message = message.split("\nThis issue was likely caused").next().unwrap_or(message);
+    let message = message.replace(" You might need to add explicit type casts.", "");
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" ")
+}
+
+/// Where the first function stands whose name is a word of the message.
+fn mentioned_function(message: &str, landmarks: &Landmarks) -> Option<(usize, usize)> {
+    let lower = message.to_lowercase();
+    let words: HashSet<&str> = lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').collect();
+    let found = landmarks.functions.iter().find(|(name, _)| words.contains(name.as_str()));
+    found.map(|(_, at)| *at)
 }
 
 /// Every output column must have a name that a table can have.
@@ -165,6 +193,7 @@ fn named_items(select: &Select) -> Result<(), SqlError> {
                          nor line breaks and tabs in it",
                         alias.value
                     ))
+                    .hint("use letters, digits and underscores")
                     .at(expr.span()));
                 }
             }
@@ -307,7 +336,7 @@ impl Parts {
         source: &SourceTable,
         planned: &LogicalPlan,
     ) -> Result<QueryPlan, SqlError> {
-        let landmarks = self.landmarks;
+        let landmarks = self.landmarks.clone();
         let (Some((reads, input)), Some(before)) = (self.scan, self.before) else {
             return Err(SqlError::new("the query reads no source").hint("add FROM a source"));
         };

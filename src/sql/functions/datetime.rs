@@ -23,7 +23,7 @@ pub(super) fn functions() -> Vec<PlainFunction> {
             "from_unixtime",
             seconds_and_pattern,
             |_| Ok(DataType::Utf8),
-            |args| from_unixtime(args),
+            from_unixtime,
         )
         .check(|args| check_pattern("from_unixtime", args.get(1))),
         PlainFunction::new("to_date", text_and_pattern, |_| Ok(DataType::Date32), to_date)

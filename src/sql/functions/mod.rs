@@ -4,6 +4,7 @@
 
 mod calendar;
 mod clock;
+mod collection;
 mod datetime;
 mod parts;
 mod pattern;
@@ -32,6 +33,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .chain(datetime::functions())
         .chain(text::functions())
         .chain(window::functions())
+        .chain(collection::functions())
         .chain([div()]);
     plain
         .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))
