@@ -8,6 +8,7 @@ mod collection;
 mod datetime;
 mod parts;
 mod pattern;
+mod reading;
 mod text;
 mod window;
 

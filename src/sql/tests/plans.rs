@@ -90,10 +90,42 @@ fn fingerprints_are_kept_between_releases() {
 
 #[test]
 fn errors_while_running_name_the_query() {
-    let plan = planned("SELECT regexp_extract(ip, '(.)', bytes) AS x FROM logs");
+    let plan = planned("SELECT url_decode(concat('%zz', endpoint)) AS x FROM logs");
     let BoundQuery::Stateless(mut map) = plan.bind(Arc::new(plan_input(&plan))).unwrap() else {
         panic!("not stateless");
     };
     let error = map.apply(&projected(&plan, &few_rows())).unwrap_err().to_string();
     assert!(error.contains("query 'q'"), "{error}");
+}
+
+#[test]
+fn what_runs_on_another_thread_can_be_sent_there() {
+    fn sendable<T: Send>() {}
+    sendable::<QueryPlan>();
+    sendable::<BoundQuery>();
+    sendable::<crate::aggregate::PartialBatch>();
+    sendable::<WindowState>();
+}
+
+#[test]
+fn long_and_deep_queries_are_planned_or_refused() {
+    for terms in [10, 500, 2_000, 20_000] {
+        let sum = vec!["bytes"; terms].join(" + ");
+        let _ = plan("q", &format!("SELECT {sum} AS x FROM logs"), &[logs()]);
+        let all = vec!["bytes > 1"; terms].join(" AND ");
+        let _ = plan("q", &format!("SELECT ip FROM logs WHERE {all}"), &[logs()]);
+        let nested = format!("{}bytes{}", "(".repeat(terms), ")".repeat(terms));
+        let _ = plan("q", &format!("SELECT {nested} AS x FROM logs"), &[logs()]);
+        let case =
+            format!("{}1{}", "CASE WHEN bytes > 1 THEN ".repeat(terms), " END".repeat(terms));
+        let _ = plan("q", &format!("SELECT {case} AS x FROM logs"), &[logs()]);
+    }
+    // The deepest there can be, compiled and run on a thread with an ordinary stack.
+    let plan = planned(&format!("SELECT {} AS x FROM logs", vec!["bytes"; 999].join(" + ")));
+    assert_eq!(run(&plan, &[few_rows()])[0].num_rows(), 4);
+    let plan = planned(&format!(
+        "SELECT sum({}) AS x FROM logs GROUP BY window(timestamp, '1 minute')",
+        vec!["bytes"; 990].join(" - ")
+    ));
+    assert_eq!(run(&plan, &[few_rows()]).len(), 2);
 }

@@ -152,6 +152,8 @@ fn types_that_do_not_go_together() {
             "one call for each",
         ),
         ("SELECT upper() AS x FROM logs", "upper"),
+        ("SELECT regexp_extract(ip, '(.)', 2) AS x FROM logs", "has no group 2"),
+        ("SELECT regexp_extract(ip, method) AS x FROM logs", "constant"),
     ] {
         let error = refused(sql).to_string();
         assert!(error.contains(part), "{sql}\n{error}");
