@@ -65,6 +65,7 @@ pub(super) const SPELLINGS: &[&str] = &[
     "ucase",
     "any",
     "var",
+    "variance",
 ];
 
 struct Speller;
@@ -240,7 +241,7 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         ("ucase", _) => rename(function, "upper"),
         ("ceiling", _) => rename(function, "ceil"),
         ("std", _) => rename(function, "stddev"),
-        ("var", _) => rename(function, "var_samp"),
+        ("var" | "variance", _) => rename(function, "var_samp"),
         ("every", _) => rename(function, "bool_and"),
         ("some" | "any", _) => rename(function, "bool_or"),
         ("percentile", _) => {

@@ -92,6 +92,7 @@ fn parts_of_the_window_and_names_of_keys_can_be_grouped_by() {
         "substring(endpoint, 2), window(timestamp, '1 minute').start",
         "e, s",
         "1, 2",
+        "ALL",
         "window.start, window.end, e",
     ] {
         let window = if group.contains("window.start, window.end") {
