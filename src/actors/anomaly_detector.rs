@@ -8,9 +8,12 @@ use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
 use super::child::{ActorName, Health, Supervision};
 use super::flow::{Flow, Item, Outlet};
-use crate::anomaly::{Detector, DetectorError, SeriesReader, WindowBuffer, to_batch};
+use crate::anomaly::{
+    self, Anomaly, Detector, DetectorError, SeriesReader, WindowBuffer, to_batch,
+};
 use crate::telemetry::events::{AnomalyFound, DetectorSeries};
-use crate::telemetry::progress::{AnomalySummary, DetectorProgress, PipelineProgress};
+use crate::telemetry::progress::{AnomalySummary, DetectorProgress, PipelineProgress, Severity};
+use crate::telemetry::time::EventTime;
 
 /// Windows are judged in order of time and, within a window, in order of keys, whatever order the
 /// shards close them in: they wait in a buffer until every shard's watermark has passed them.
@@ -32,7 +35,7 @@ pub struct AnomalyDetector {
 }
 
 impl AnomalyDetector {
-    fn take(&mut self, flow: Flow) -> Result<(), DetectorError> {
+    fn take(&mut self, flow: Flow) -> Result<(), DetectError> {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
             Err(error) => {
@@ -43,8 +46,8 @@ impl AnomalyDetector {
         match step {
             Step::Held => Ok(()),
             Step::Process(Item::Rows(rows, _), _) => {
-                let items = self.reader.read(&rows)?;
-                self.buffer.push(items);
+                let read = self.reader.read(&rows)?;
+                self.buffer.push(read.items);
                 Ok(())
             }
             Step::Process(Item::Watermark(time), from) => self.advance(time, from as usize),
@@ -59,7 +62,7 @@ impl AnomalyDetector {
         }
     }
 
-    fn advance(&mut self, time: i64, from: usize) -> Result<(), DetectorError> {
+    fn advance(&mut self, time: i64, from: usize) -> Result<(), DetectError> {
         if let Some(slot) = self.watermarks.get_mut(from) {
             *slot = (*slot).max(Some(time));
         }
@@ -75,18 +78,18 @@ impl AnomalyDetector {
             return Ok(());
         }
         for anomaly in &found {
-            let summary = AnomalySummary::from(anomaly);
+            let summary = summary(anomaly);
             AnomalyFound { pipeline: &self.pipeline, anomaly: &summary }.emit();
             self.progress.anomaly(summary);
         }
         self.show();
-        self.outlet.send(Item::Rows(to_batch(&found)?, None));
+        self.outlet.send(Item::Rows(to_batch(&found), None));
         Ok(())
     }
 
-    fn snapshot(&mut self, epoch: u64) -> Result<(), DetectorError> {
+    fn snapshot(&mut self, epoch: u64) -> Result<(), DetectError> {
         fail::fail_point!("anomaly_detector_snapshot");
-        let bytes = join(&self.detector.snapshot()?, &self.buffer.snapshot()?);
+        let bytes = join(&self.detector.snapshot()?, &self.buffer.snapshot());
         self.checkpoint.do_send(PartOfEpoch {
             epoch,
             part: Part::Operator { name: operator_name(&self.name.member), bytes },
@@ -100,6 +103,36 @@ impl AnomalyDetector {
         let series = self.detector.series();
         self.own_progress.series(series);
         DetectorSeries { pipeline: &self.pipeline, detector: &self.name.member, series }.emit();
+    }
+}
+
+/// What stops a detector.
+#[derive(Debug, thiserror::Error)]
+enum DetectError {
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    #[error("the query's rows can't be read: {0}")]
+    Rows(#[from] arrow::error::ArrowError),
+}
+
+fn summary(anomaly: &Anomaly) -> AnomalySummary {
+    AnomalySummary {
+        detector: anomaly.detector.clone(),
+        kind: anomaly.kind.into(),
+        key: anomaly.key.clone(),
+        window_start: EventTime(anomaly.window_start),
+        window_end: EventTime(anomaly.window_end),
+        value: anomaly.value,
+        expected: anomaly.expected,
+        lower: anomaly.lower,
+        upper: anomaly.upper,
+        score: anomaly.score,
+        severity: match anomaly.severity {
+            anomaly::Severity::Info => Severity::Info,
+            anomaly::Severity::Warning => Severity::Warning,
+            anomaly::Severity::Critical => Severity::Critical,
+        },
+        reason: anomaly.reason.as_str().into(),
     }
 }
 

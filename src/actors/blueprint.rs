@@ -144,7 +144,8 @@ impl Blueprint {
             return Err(errors.into());
         }
         for (index, source) in sources.iter_mut().enumerate() {
-            source.projection = decoded_columns(source, queries.iter().filter(|q| q.source == index));
+            source.projection =
+                decoded_columns(source, queries.iter().filter(|q| q.source == index));
         }
         let mut detectors = Vec::new();
         for detector in &settings.detectors {
@@ -176,7 +177,10 @@ impl Blueprint {
     }
 }
 
-fn plan_source(settings: &Settings, source: &SourceSettings) -> Result<SourceBlueprint, ConfigError> {
+fn plan_source(
+    settings: &Settings,
+    source: &SourceSettings,
+) -> Result<SourceBlueprint, ConfigError> {
     let schema = parse_schema(&source.schema_text).map_err(|error| {
         settings.error_at_schema(source, error.offset, error.message.clone(), None)
     })?;
@@ -276,8 +280,8 @@ fn plan_query(
     sources: &[SourceTable],
     tables: &mut Vec<TableBlueprint>,
 ) -> Result<QueryBlueprint, ConfigError> {
-    let planned =
-        plan(&query.name, &query.sql, sources).map_err(|error| sql_error(settings, query, &error))?;
+    let planned = plan(&query.name, &query.sql, sources)
+        .map_err(|error| sql_error(settings, query, &error))?;
     let source = sources
         .iter()
         .position(|source| source.name == planned.source)
@@ -438,7 +442,7 @@ fn sql_error(settings: &Settings, query: &QuerySettings, error: &SqlError) -> Co
 }
 
 fn spec_error(settings: &Settings, detector: &DetectorSettings, error: &SpecError) -> ConfigError {
-    settings.error_at_detector(detector, error.key(), error.to_string(), None)
+    settings.error_at_detector(detector, Some(error.key()), error.to_string(), None)
 }
 
 fn timestamp_format(setting: TimestampSetting) -> TimestampFormat {

@@ -289,14 +289,10 @@ impl CheckpointWriter {
         epoch.operators.insert(super::generation::INSTANCE.into(), self.instance.clone().into());
         let mut write_segments = Vec::new();
         let mut closed = Vec::new();
+        let mut marks: BTreeMap<String, Vec<Option<i64>>> = BTreeMap::new();
         for (query, shard, delta) in parts.states {
             let shard = shard as u32;
-            if let Some(watermark) = delta.watermark {
-                // Shards stop at barriers, not at watermarks, so one may have seen a newer one.
-                // The newest counts: windows it has closed must not open again.
-                let slot = epoch.watermarks.entry(query.to_string()).or_insert(watermark);
-                *slot = (*slot).max(watermark);
-            }
+            marks.entry(query.to_string()).or_default().push(delta.watermark);
             closed.extend(delta.closed.into_iter().map(|pane| PaneClosed {
                 query: query.to_string(),
                 shard,
@@ -310,6 +306,16 @@ impl CheckpointWriter {
                 bytes: segment.bytes,
                 groups: segment.groups as u64,
             }));
+        }
+        // Shards stop at barriers, not at watermarks, so they may have seen different ones.
+        epoch.watermarks.clear();
+        for (query, marks) in marks {
+            if let Some(Some(least)) = marks.iter().min() {
+                epoch.watermarks.insert(least_watermark(&query), *least);
+            }
+            if let Some(Some(newest)) = marks.iter().max() {
+                epoch.watermarks.insert(query, *newest);
+            }
         }
         epoch.precommits = parts
             .pre_commits
@@ -428,6 +434,12 @@ pub fn transactions(
             (partition_application(&end.application, partition), position.next)
         });
     std::iter::once(own).chain(of_partitions).collect()
+}
+
+/// Under which name an epoch keeps the oldest watermark of a query's shards; the newest stands
+/// under the query's own. Query names hold no slash.
+pub fn least_watermark(query: &str) -> String {
+    format!("{query}/least")
 }
 
 /// The application identifier under which a table remembers the epochs of one ledger.

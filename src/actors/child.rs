@@ -6,13 +6,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use actix::{Arbiter, ArbiterHandle};
+use actix::{Addr, Arbiter, ArbiterHandle};
 use futures::channel::oneshot;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -184,13 +183,13 @@ where
     A: Actor<Context = Context<A>>,
 {
     let (ready, address) = oneshot::channel();
-    arbiter.spawn(async move {
+    arbiter.spawn_fn(move || {
         let context = Context::<A>::new();
         // The receiver is only gone if the caller was dropped; the actor then ends with its
         // arbiter.
         let _ = ready.send(context.address());
-        let run = AssertUnwindSafe(async move { context.into_future(make()).await });
-        watch(name, supervision, actix::spawn(run.0)).await;
+        let actor = actix::spawn(context.into_future(make()));
+        actix::spawn(watch(name, supervision, actor));
     });
     address.await.ok()
 }

@@ -20,7 +20,9 @@ pub struct CreditPool {
 
 /// A share of the budget. Clones stand for the same share, which returns with the last of them.
 #[derive(Clone, Debug)]
-pub struct Credit(#[allow(dead_code, reason = "held for what its drop does")] Arc<OwnedSemaphorePermit>);
+pub struct Credit(
+    #[allow(dead_code, reason = "held for what its drop does")] Arc<OwnedSemaphorePermit>,
+);
 
 /// A share that no batch carries yet.
 #[derive(Debug)]

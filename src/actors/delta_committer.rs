@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use arrow::record_batch::RecordBatch;
-use deltalake::kernel::Add;
 
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Committed, Part, PartOfEpoch};
@@ -14,7 +13,7 @@ use super::credit::Credit;
 use super::flow::{Flow, Item};
 use super::retry::Backoff;
 use crate::checkpoint::PreCommit;
-use crate::lake::{CommitInfo, LakeError, LakeTable};
+use crate::lake::{Add, CommitInfo, LakeError, LakeTable, rows_of};
 use crate::sink::delta::DeltaWriter;
 use crate::telemetry::events::{DeltaCommitted, Fenced, SinkRecovered, SinkRetrying};
 use crate::telemetry::progress::SinkProgress;
@@ -136,7 +135,8 @@ impl Work {
         if adds.is_empty() {
             return Ok(None);
         }
-        let info = self.retry.commit(&mut self.table, &adds, &durable.transactions, &self.known).await?;
+        let info =
+            self.retry.commit(&mut self.table, &adds, &durable.transactions, &self.known).await?;
         for (app, version) in durable.transactions.iter() {
             match self.known.iter_mut().find(|(known, _)| known == app) {
                 Some((_, slot)) => *slot = Some(*version),
@@ -181,7 +181,13 @@ impl Retrying {
             took: info.took,
         }
         .emit();
-        self.progress.committed(Some(info.version), info.rows, info.files as u64, info.bytes, info.took);
+        self.progress.committed(
+            Some(info.version),
+            info.rows,
+            info.files as u64,
+            info.bytes,
+            info.took,
+        );
         Ok(info)
     }
 
@@ -205,8 +211,11 @@ fn pre_commit(sink: &str, table: &str, adds: &[Add]) -> Result<PreCommit, LakeEr
     let (mut rows, mut bytes) = (0, 0);
     for add in adds {
         bytes += u64::try_from(add.size).unwrap_or(0);
-        rows += crate::sink::delta::rows_of(add);
-        values.push(serde_json::to_value(add).map_err(LakeError::action)?);
+        rows += rows_of(add);
+        values.push(serde_json::to_value(add).map_err(|error| LakeError::Data {
+            table: table.to_owned(),
+            reason: format!("an Add action can't be written down: {error}"),
+        })?);
     }
     Ok(PreCommit {
         sink: sink.to_owned(),

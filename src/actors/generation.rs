@@ -13,7 +13,7 @@ use super::anomaly_detector::{AnomalyDetector, operator_name, split_state};
 use super::blueprint::{Blueprint, SourceBlueprint, TableBlueprint};
 use super::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, Expected, FinishWithEpoch, TakeBarrier, Wire,
-    epoch_application, partition_application,
+    epoch_application, least_watermark, partition_application,
 };
 use super::child::{ActorName, Health, Supervision, Threads, spawn};
 use super::credit::CreditPool;
@@ -30,7 +30,7 @@ use crate::anomaly::{self, SeriesReader, WindowBuffer};
 use crate::checkpoint::{CheckpointError, CheckpointStore, Epoch};
 use crate::codec::JsonDecoder;
 use crate::codec::dead_letter::DeadLetterBuilder;
-use crate::event_time::watermark::{WatermarkOptions, WatermarkTracker as Tracker};
+use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
 use crate::lake::LakeTable;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
@@ -224,8 +224,7 @@ pub async fn recover(
                 Some(position) => position.next,
                 None => start_offset(id)?,
             };
-            let point =
-                starting_point(id, known, &in_tables, start, parts.resume_from_table)?;
+            let point = starting_point(id, known, &in_tables, start, parts.resume_from_table)?;
             if !point.resume_at.is_empty() {
                 tracing::warn!(partition = %id, next = point.next, "position taken from the tables");
             }
@@ -314,8 +313,7 @@ impl<'a> Builder<'a> {
             .iter()
             .flat_map(|a| a.partitions.iter().map(|(id, end)| (a.source, id.clone(), *end)))
             .collect();
-        let readers_of =
-            |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count();
+        let readers_of = |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count();
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
         let Recovered { tables, epoch, instance, points } = recovered;
@@ -338,7 +336,15 @@ impl<'a> Builder<'a> {
             };
             let arbiter = &sink_threads[index % sink_threads.len()];
             let (committer, end) = self
-                .spawn_committer(arbiter, described, table, inputs, &instance, &partitions, &checkpoint)
+                .spawn_committer(
+                    arbiter,
+                    described,
+                    table,
+                    inputs,
+                    &instance,
+                    &partitions,
+                    &checkpoint,
+                )
                 .await?;
             committers.push(committer);
             ends.push(end);
@@ -418,9 +424,8 @@ impl<'a> Builder<'a> {
                 )
                 .await?;
             for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
-                let queue = queues
-                    .next()
-                    .ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
+                let queue =
+                    queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
                 let point = points
                     .get(id)
                     .ok_or_else(|| StartError::Other(format!("{id} has no starting point")))?;
@@ -505,17 +510,21 @@ impl<'a> Builder<'a> {
         if let Some(epoch) = &base {
             // Queries that are gone leave; on another number of shards all state moves.
             replace_all.extend(
-                epoch.fingerprints.keys().filter(|name| {
-                    epoch.shards != shards as u32
-                        || !blueprint.queries.iter().any(|query| *query.name == ***name)
-                }).cloned(),
+                epoch
+                    .fingerprints
+                    .keys()
+                    .filter(|name| {
+                        epoch.shards != shards as u32
+                            || !blueprint.queries.iter().any(|query| *query.name == ***name)
+                    })
+                    .cloned(),
             );
         }
         let mut base = base.take().unwrap_or_default();
         base.pipeline = settings.name.clone();
         base.shards = shards as u32;
         base.fingerprints = blueprint.fingerprints();
-        base.watermarks.retain(|query, _| base.fingerprints.contains_key(query));
+        base.watermarks.clear();
         base.precommits.clear();
         base.operators.clear();
         let health = self.enter(name.clone());
@@ -567,8 +576,7 @@ impl<'a> Builder<'a> {
             let version = table.transaction_version(&app).await.map_err(RecoveryError::from)?;
             known.push((app, version));
         }
-        let writer =
-            DeltaWriter::new(&table, &described.spec).map_err(RecoveryError::from)?;
+        let writer = DeltaWriter::new(&table, &described.spec).map_err(RecoveryError::from)?;
         let retry = retrying(self.parts, described, health.clone());
         let committer = DeltaCommitter {
             sink: described.sink.clone(),
@@ -665,11 +673,8 @@ impl<'a> Builder<'a> {
         let other = |error: crate::aggregate::AggregateError| StartError::Other(error.to_string());
         let mut state = WindowState::new(plan).map_err(other)?;
         if let Some(epoch) = epoch {
-            let watermark = epoch.watermarks.get(&*query.name).copied();
-            state.restore(segments, watermark, (shard, shards)).map_err(other)?;
-            if epoch.shards != shards as u32 {
-                state.rewrite_all();
-            }
+            let least = epoch.watermarks.get(&least_watermark(&query.name)).copied();
+            state.restore(segments, least, (shard, shards)).map_err(other)?;
         }
         let health = self.enter(name.clone());
         let actor = WindowAggregator {
@@ -681,6 +686,7 @@ impl<'a> Builder<'a> {
             supervision: self.supervision.clone(),
             aligner: Aligner::new(inputs),
             state,
+            restored: epoch.as_ref().and_then(|e| e.watermarks.get(&*query.name).copied()),
             outlets,
             checkpoint: checkpoint.clone(),
             metrics: QueryMetrics::new(self.parts.progress.name().clone(), query.name.clone()),
@@ -702,9 +708,8 @@ impl<'a> Builder<'a> {
     ) -> Result<Option<(Addr<WatermarkTracker>, Arc<Health>)>, StartError> {
         let Some(watermark) = &source.watermark else { return Ok(None) };
         let blueprint = &self.parts.blueprint;
-        let on_source = || {
-            blueprint.queries.iter().enumerate().filter(|(_, q)| q.source == assigned.source)
-        };
+        let on_source =
+            || blueprint.queries.iter().enumerate().filter(|(_, q)| q.source == assigned.source);
         let restored = epoch.as_ref().and_then(|epoch| {
             on_source().filter_map(|(_, q)| epoch.watermarks.get(&*q.name)).max().copied()
         });
@@ -732,9 +737,7 @@ impl<'a> Builder<'a> {
             partitions: assigned
                 .partitions
                 .iter()
-                .map(|(id, _)| {
-                    (id.clone(), points.get(id).and_then(|point| point.max_event_time))
-                })
+                .map(|(id, _)| (id.clone(), points.get(id).and_then(|point| point.max_event_time)))
                 .collect(),
             shared: shared.clone(),
             outlets,
@@ -775,7 +778,7 @@ impl<'a> Builder<'a> {
                     RouteStage::Rows { map, table: Outlet::new(committer, health, reader.input) }
                 }
                 BoundQuery::Windowed(pre) => RouteStage::Windows {
-                    pre: Box::new(pre),
+                    pre,
                     shards: aggregators
                         .get(&index)
                         .into_iter()

@@ -17,8 +17,8 @@ use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
 use crate::aggregate::{PreAggregator, split_by_shard};
 use crate::checkpoint::Position;
-use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::JsonDecoder;
+use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::source::PartitionId;
 use crate::source::kafka::{PartitionQueue, parse_split};
 use crate::sql::BoundMap;
@@ -203,8 +203,9 @@ impl PartitionReader {
         if let Some(boundary) = self.next_boundary() {
             room = room.min(usize::try_from(boundary - self.next).unwrap_or(room).max(1));
         }
-        let Self { queue, decoder, dead_letters, limits, metrics, source_progress, pending, .. } =
-            self;
+        let Self {
+            queue, decoder, dead_letters, limits, metrics, source_progress, pending, ..
+        } = self;
         let mut next = self.next;
         let (end, id) = (self.end, &self.id);
         let counts = &mut pending.batch;
@@ -431,16 +432,14 @@ impl PartitionReader {
         let since = *self.pending.waiting_for_credit.get_or_insert_with(Instant::now);
         self.pending.scheduled = true;
         let (credits, bytes) = (self.credits.clone(), self.limits.bytes);
-        ctx.spawn(
-            async move { credits.reserve(bytes).await }.into_actor(self).map(
-                move |reserved, actor, ctx| {
-                    actor.pending.reserved = reserved;
-                    actor.pending.waiting_for_credit = None;
-                    CreditWaited { reader: &actor.metrics, waited: since.elapsed() }.emit();
-                    actor.pull(ctx);
-                },
-            ),
-        );
+        ctx.spawn(async move { credits.reserve(bytes).await }.into_actor(self).map(
+            move |reserved, actor, ctx| {
+                actor.pending.reserved = reserved;
+                actor.pending.waiting_for_credit = None;
+                CreditWaited { reader: &actor.metrics, waited: since.elapsed() }.emit();
+                actor.pull(ctx);
+            },
+        ));
     }
 
     /// Lets the other actors of this thread have their turn, then pulls.

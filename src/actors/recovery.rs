@@ -7,13 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use deltalake::kernel::Add;
-
 use super::blueprint::TableBlueprint;
 use super::checkpoint_writer::{epoch_application, partition_application};
 use super::delta_committer::Retrying;
 use crate::checkpoint::{Epoch, Position, PreCommit};
-use crate::lake::{LakeError, LakeTable};
+use crate::lake::{Add, LakeError, LakeTable};
 use crate::source::PartitionId;
 
 /// Why a generation can't start.

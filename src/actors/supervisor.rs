@@ -244,7 +244,9 @@ impl PipelineSupervisor {
                 () = sleep_until(wake), if wake.is_some() => None,
             };
             if stop_by.is_some_and(|deadline| Instant::now() >= deadline) {
-                tracing::warn!("the last epoch was not finished in time; the next start repeats it");
+                tracing::warn!(
+                    "the last epoch was not finished in time; the next start repeats it"
+                );
                 return Ok(Outcome::Stopped);
             }
             match event {
@@ -725,9 +727,12 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     }
     for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
         let windowed = matches!(query.plan.stage, crate::sql::Stage::Windowed(_));
-        progress
-            .query(&query.name)
-            .describe(&query.plan.fingerprint, "append", &settings.sql, windowed);
+        progress.query(&query.name).describe(
+            &query.plan.fingerprint,
+            "append",
+            &settings.sql,
+            windowed,
+        );
     }
     for table in &blueprint.tables {
         progress.sink(&table.sink).describe("delta", &table.spec.uri);

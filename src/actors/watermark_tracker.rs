@@ -11,7 +11,7 @@ use actix::prelude::*;
 
 use super::child::Health;
 use super::flow::{Item, Outlet};
-use crate::event_time::watermark::{WatermarkOptions, WatermarkTracker as Tracker};
+use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
 use crate::source::PartitionId;
 use crate::telemetry::events::{PartitionActive, PartitionIdle, WatermarkAdvanced};
 use crate::telemetry::progress::PipelineProgress;

@@ -23,6 +23,9 @@ pub struct WindowAggregator {
     pub(super) supervision: Supervision,
     pub(super) aligner: Aligner,
     pub(super) state: WindowState,
+    /// The newest watermark that any shard had seen at the last barrier. Shards stop at barriers
+    /// and not at watermarks, so this one may have seen an older one; see `started`.
+    pub(super) restored: Option<i64>,
     pub(super) outlets: Vec<Outlet>,
     pub(super) checkpoint: Addr<CheckpointWriter>,
     pub(super) metrics: QueryMetrics,
@@ -67,10 +70,10 @@ impl WindowAggregator {
     }
 
     fn advance(&mut self, watermark: i64) -> Result<(), AggregateError> {
-        let open = self.state.stats().windows;
+        let open = self.state.stats().open_windows;
         let closed = self.state.advance(watermark)?;
         self.progress.watermark(watermark);
-        let windows = open.saturating_sub(self.state.stats().windows) as u64;
+        let windows = open.saturating_sub(self.state.stats().open_windows) as u64;
         let rows: u64 = closed.iter().map(|batch| batch.num_rows() as u64).sum();
         if windows > 0 {
             WindowsClosed { query: &self.metrics, windows, rows }.emit();
@@ -109,12 +112,12 @@ impl WindowAggregator {
             pipeline: &self.pipeline,
             query: &self.query,
             shard: self.shard,
-            windows: stats.windows,
+            windows: stats.open_windows,
             groups: stats.groups,
             bytes: stats.bytes,
         }
         .emit();
-        self.progress.state(self.shard, stats.windows, stats.groups, stats.bytes);
+        self.progress.state(self.shard, stats.open_windows, stats.groups, stats.bytes);
     }
 }
 
@@ -123,6 +126,15 @@ impl Actor for WindowAggregator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(usize::MAX);
+        // The state was restored at the oldest watermark of all shards, so that no open window was
+        // lost. Windows that some shard had closed must not open again, so all go on from the
+        // newest: what this closes here, no table has yet.
+        if let Some(watermark) = self.restored.take()
+            && let Err(error) = self.advance(watermark)
+        {
+            self.supervision.fail(&self.name, error, false);
+            return ctx.stop();
+        }
         self.show_state();
     }
 }

@@ -1,1 +1,206 @@
-//! The `anomaly` room.
+//! Detectors: plain algorithms over (series, window, value).
+//!
+//! A detector is given every closed window of a query once, in the order of time, and says which
+//! of its series are out of line. It has no clock, no thread and no I/O: the same windows give
+//! the same anomalies, live or in replay, and a detector restored from a snapshot goes on as if
+//! nothing had happened.
+//!
+//! ```text
+//! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::observe ─> Anomaly
+//! ```
+//!
+//! | kind | value | weight | out of line when |
+//! |---|---|---|---|
+//! | [`traffic_spike`] | count in the window | - | far above (or below) the series' own recent level |
+//! | [`error_rate`] | rate, 0 to 1 | requests | more errors than the series' own rate can explain |
+//! | [`response_time`] | positive, skewed | requests | far above the series' own recent level, as a factor |
+//! | [`client_share`] | count of one client | - | its share is far above its own usual one and the other clients' |
+//! | [`ratio_to_mean`] | any | - | more than 3 times the mean of the windows before |
+//!
+//! # What all of them share
+//!
+//! - **Score**, 0 to 1: with `d` the distance of the value from the expected one, in units of the
+//!   distance from the expected value to the edge of the band, the score is `d / (1 + d)`. So 0
+//!   is as expected, 0.5 on the edge, 0.75 three times as far out as the edge. It means the
+//!   same for every detector; an [`Anomaly`] always has more than 0.5. See [`band::score`].
+//! - **Severity** from the score: `warning_score` and `critical_score` of the parameters.
+//! - **Causal**: a window is judged by what came before it, then learnt.
+//! - **Robust**: a window that is out of line is not learnt, unless the series stays there for
+//!   `relearn_after` windows: then that is its level.
+//! - **Bounded**: constant work and memory a series; at most `max_series` of them, then the one
+//!   longest unseen is forgotten ([`DetectorStats::evicted`]).
+
+pub mod band;
+pub mod batch;
+pub mod binomial;
+pub mod buffer;
+pub mod client_share;
+pub mod error_rate;
+pub mod level;
+mod parameters;
+pub mod ratio_to_mean;
+pub mod reader;
+pub mod response_time;
+pub mod run;
+pub mod series;
+pub mod spec;
+pub mod state;
+pub mod track;
+pub mod traffic_spike;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use batch::{anomaly_schema, to_batch};
+pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
+pub use reader::{Read, SeriesColumns, SeriesReader};
+pub use spec::{DetectorSpec, SpecError};
+
+/// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
+/// and nothing that is counted or timed comes near.
+pub const MAX_VALUE: f64 = 1e30;
+
+/// What one series was in one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesValue {
+    /// Which series: the key columns as text; empty if the query has no key.
+    pub key: Arc<str>,
+    /// The value; one that is not finite is ignored and counted.
+    pub value: f64,
+    /// What the value rests on, such as the number of requests behind a rate; 1 if not given.
+    pub weight: f64,
+}
+
+/// One closed window: every series that had a value in it.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowSlice<'a> {
+    /// Start, microseconds since the Unix epoch, inclusive.
+    pub start: i64,
+    /// End, microseconds since the Unix epoch, exclusive.
+    pub end: i64,
+    /// Sorted by key, each key once.
+    pub series: &'a [SeriesValue],
+}
+
+/// How bad an anomaly is, by its score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Outside the band.
+    Info,
+    /// At or above `warning_score`.
+    Warning,
+    /// At or above `critical_score`.
+    Critical,
+}
+
+impl Severity {
+    /// The name as it is written to tables and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One series out of line in one window. All numbers are finite, in the unit of the value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Anomaly {
+    /// The detector's name in the configuration.
+    pub detector: Arc<str>,
+    /// The detector's kind, such as `traffic_spike`.
+    pub kind: &'static str,
+    /// The series; empty if the query has no key.
+    pub key: Arc<str>,
+    /// Start of the window, microseconds since the Unix epoch, inclusive.
+    pub window_start: i64,
+    /// End of the window, microseconds since the Unix epoch, exclusive.
+    pub window_end: i64,
+    pub value: f64,
+    pub expected: f64,
+    /// Lower edge of what would have been in line.
+    pub lower: f64,
+    /// Upper edge of what would have been in line.
+    pub upper: f64,
+    /// Above 0.5 and at most 1; see the module's text.
+    pub score: f64,
+    pub severity: Severity,
+    /// Why, in words: "requests of /api/checkout 2,400 in the minute, expected 300 to 600".
+    pub reason: String,
+}
+
+/// Counts of a detector since it was built; for metrics, not part of its snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DetectorStats {
+    /// Series with a baseline now.
+    pub series: usize,
+    /// Series forgotten because a new one needed their place.
+    pub evicted: u64,
+    /// Values of new series that found no place: every known series was in the same window.
+    pub refused: u64,
+    /// Values that could not be used: not finite, outside the kind's domain, without weight, or
+    /// in a window that is not after the one before.
+    pub ignored: u64,
+}
+
+/// A snapshot that cannot be taken or restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DetectorError {
+    #[error("the state of a {found} detector cannot be restored into a {expected} detector")]
+    Kind { expected: &'static str, found: String },
+    #[error("detector state has version {found}, this program reads up to {known}")]
+    Version { found: u8, known: u8 },
+    #[error("detector state is damaged at byte {offset}: {detail}")]
+    Corrupt { offset: usize, detail: &'static str },
+}
+
+/// A streaming detector: causal, with bounded memory and no clock of its own.
+pub trait Detector: Send {
+    /// The kind, as in [`DetectorSpec`]'s tag.
+    fn kind(&self) -> &'static str;
+
+    /// Judges one closed window by the windows before it, then learns it. Windows come in the
+    /// order of their starts, each once; one that does not is ignored and counted.
+    /// Anomalies come sorted by key, at most one a series.
+    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly>;
+
+    /// All that the next [`observe`](Detector::observe) depends on, versioned.
+    fn snapshot(&self) -> Result<Vec<u8>, DetectorError>;
+
+    /// Replaces the state by a snapshot of a detector of the same kind. Parameters may have
+    /// changed since. On error the state is as it was.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), DetectorError>;
+
+    /// Counts for metrics.
+    fn stats(&self) -> DetectorStats;
+
+    /// Series with a baseline now.
+    fn series(&self) -> usize {
+        self.stats().series
+    }
+}
+
+/// Makes the detector that a specification asks for. `name` is what its anomalies carry.
+pub fn build(name: &str, spec: &DetectorSpec) -> Box<dyn Detector> {
+    match spec {
+        DetectorSpec::TrafficSpike(p) => Box::new(traffic_spike::detector(name, p)),
+        DetectorSpec::ErrorRate(p) => Box::new(error_rate::ErrorRate::new(name, p)),
+        DetectorSpec::ResponseTime(p) => Box::new(response_time::detector(name, p)),
+        DetectorSpec::ClientShare(p) => Box::new(client_share::ClientShare::new(name, p)),
+        DetectorSpec::RatioToMean(p) => Box::new(ratio_to_mean::RatioToMean::new(name, p)),
+    }
+}

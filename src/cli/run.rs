@@ -73,10 +73,8 @@ pub fn execute(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     logging::init(log)?;
     daemon::arm_fail_points()?;
-    let options = RunOptions {
-        available_now: args.available_now,
-        resume_from_table: args.resume_from_table,
-    };
+    let options =
+        RunOptions { available_now: args.available_now, resume_from_table: args.resume_from_table };
     let daemon = Daemon::start(blueprint, options);
     Ok(match daemon.and_then(Daemon::run) {
         Ok(outcome) => {

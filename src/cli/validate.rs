@@ -41,13 +41,11 @@ pub struct ValidateArgs {
 
 /// Runs the subcommand.
 pub fn execute(args: ValidateArgs) -> anyhow::Result<ExitCode> {
-    let environment =
-        if args.no_environment { Environment::None } else { Environment::Real };
-    let settings =
-        match config::load_with_overrides(&args.configs, &args.overrides, &environment) {
-            Ok(settings) => settings,
-            Err(errors) => return Ok(refuse(&errors)),
-        };
+    let environment = if args.no_environment { Environment::None } else { Environment::Real };
+    let settings = match config::load_with_overrides(&args.configs, &args.overrides, &environment) {
+        Ok(settings) => settings,
+        Err(errors) => return Ok(refuse(&errors)),
+    };
     let blueprint = match Blueprint::new(settings) {
         Ok(blueprint) => blueprint,
         Err(errors) => return Ok(refuse(&errors)),

@@ -38,7 +38,7 @@ impl From<&RecordError> for DeadLetter {
     fn from(error: &RecordError) -> Self {
         Self {
             reason: error.code(),
-            column: error.column().map(str::to_owned),
+            column: error.column.as_deref().map(str::to_owned),
             error: error.to_string(),
         }
     }
@@ -56,7 +56,11 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("key", DataType::Binary, true),
         Field::new("payload", DataType::Binary, false),
         Field::new("payload_bytes", DataType::Int64, false),
-        Field::new("rejected_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        Field::new(
+            "rejected_at",
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            false,
+        ),
     ]))
 });
 
@@ -177,10 +181,7 @@ mod tests {
         assert_eq!(builder.len(), 1);
         let batch = builder.finish().unwrap();
         assert_eq!(batch.column(7).as_binary::<i32>().value(0), b"0123");
-        assert_eq!(
-            batch.column(8).as_primitive::<arrow::datatypes::Int64Type>().value(0),
-            10
-        );
+        assert_eq!(batch.column(8).as_primitive::<arrow::datatypes::Int64Type>().value(0), 10);
         assert!(builder.is_empty());
         assert_eq!(builder.finish().unwrap().num_rows(), 0);
     }

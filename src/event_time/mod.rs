@@ -1,1 +1,10 @@
-//! The `event_time` room.
+//! Event time: how far it has come (watermarks) and how it is cut up (windows).
+//!
+//! Plain data structures. No clock is read here: whoever calls passes the wall clock in, so that
+//! tests can move it. Event times are microseconds since the Unix epoch, UTC.
+
+mod watermark;
+mod window;
+
+pub use watermark::{PartitionProgress, WatermarkOptions, WatermarkTracker};
+pub use window::{DurationError, Tumbling, WindowError, parse_duration};

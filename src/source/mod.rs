@@ -1,5 +1,7 @@
 //! Sources: where bytes arrive, with their partition and position. I/O only.
 
+pub mod kafka;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@
 //! 5 MiB or 100,000 messages a partition and drops the oldest without a word, so whoever produces
 //! into it has to pace itself by the readers' lag.
 
-use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 
 use super::KafkaError;
 
@@ -15,7 +15,7 @@ pub const SAFE_BACKLOG: i64 = 8_000;
 
 /// A mock cluster of one broker. Gone when dropped.
 pub struct EmbeddedBroker {
-    cluster: MockCluster<'static, DefaultClientContext>,
+    cluster: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl EmbeddedBroker {

@@ -146,7 +146,9 @@ impl KafkaGroup {
                     .ok_or_else(|| KafkaError::NoTopic(topic.clone()))?;
             queues.push(queue);
         }
-        self.consumer.context().start_over(&self.consumer, &list)
+        self.consumer
+            .context()
+            .start_over(&self.consumer, &list)
             .map_err(|error| self.broker_error("assigning partitions", error))?;
         drop(assigned);
         Ok(Some(queues))
@@ -194,7 +196,11 @@ impl KafkaGroup {
     }
 
     fn broker_error(&self, action: &'static str, error: ClientError) -> KafkaError {
-        KafkaError::Broker { action, brokers: self.options.brokers.clone(), reason: error.to_string() }
+        KafkaError::Broker {
+            action,
+            brokers: self.options.brokers.clone(),
+            reason: error.to_string(),
+        }
     }
 }
 

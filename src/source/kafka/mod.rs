@@ -8,9 +8,9 @@
 //!
 //! [`PartitionQueue`] hands out one partition's messages in batches.
 
+pub mod embedded;
 mod group;
 mod queue;
-pub mod embedded;
 
 pub use group::{GroupEvent, KafkaGroup, KafkaOptions, Start};
 pub use queue::{FetchError, Message, PartitionQueue, Taken};

@@ -73,7 +73,11 @@ impl PartitionQueue {
         let name = CString::new(topic).ok()?;
         // SAFETY: the client is alive (held by `consumer`) and the name is a C string.
         let native = unsafe {
-            sys::rd_kafka_queue_get_partition(consumer.client().native_ptr(), name.as_ptr(), partition)
+            sys::rd_kafka_queue_get_partition(
+                consumer.client().native_ptr(),
+                name.as_ptr(),
+                partition,
+            )
         };
         if native.is_null() {
             return None;
@@ -115,11 +119,7 @@ impl PartitionQueue {
     ///
     /// `visit` sees messages in offset order. Every message taken is shown, so what `visit` has
     /// seen is what has been consumed.
-    pub fn take(
-        &mut self,
-        limit: usize,
-        mut visit: impl FnMut(Message<'_>),
-    ) -> Taken {
+    pub fn take(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Taken {
         let limit = limit.min(self.messages.capacity());
         // SAFETY: the vector has room for `limit` pointers; librdkafka writes at most that many
         // and returns how many, or -1.

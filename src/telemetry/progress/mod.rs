@@ -320,6 +320,11 @@ impl PipelineProgress {
         checkpoint.error = Some(error.to_owned());
     }
 
+    /// Whether some sink waits for a fault to heal.
+    pub fn is_retrying(&self) -> bool {
+        self.snapshot().sinks.iter().any(|sink| sink.retrying.is_some())
+    }
+
     /// A detector found an anomaly.
     pub fn anomaly(&self, anomaly: AnomalySummary) {
         self.detector(&anomaly.detector).found(anomaly.severity);

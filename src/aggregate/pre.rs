@@ -1,0 +1,249 @@
+//! The half of an aggregation that runs beside the reader.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch,
+};
+use arrow::compute::{filter_record_batch, is_not_null};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::functions::Function;
+use super::interner::Interner;
+use super::shard::{canonical_f32, canonical_f64};
+use super::{AggregateError, AggregateSet};
+use crate::sql::{BatchClock, BoundChain, WindowPlan, new_batch, nullable_schema, physical_expr};
+
+/// Batches smaller than this say nothing about how keys repeat.
+const PROBE_ROWS: usize = 1_024;
+/// More groups than this many of ten rows, and grouping is not worth its while.
+const FEW_REPEATS: usize = 8;
+/// After so many batches in a row with few repeats, rows are passed through ...
+const PROBES: u32 = 4;
+/// ... for so many batches, before it is tried again.
+const PASS_BATCHES: u32 = 64;
+
+/// What a batch came to.
+#[derive(Debug, Clone)]
+pub struct PartialBatch {
+    /// `window_start` (TIMESTAMP), the keys, `row_count` (BIGINT, input rows behind the row), and
+    /// the aggregates' states. Mostly one row for each window and key, but the same may come twice.
+    pub rows: RecordBatch,
+    /// Rows whose event time is NULL: they belong to no window and are dropped.
+    pub null_time: u64,
+}
+
+/// Filters a reader's batches and aggregates each by window and key.
+pub struct PreAggregator {
+    set: AggregateSet,
+    columns: Vec<usize>,
+    input: SchemaRef,
+    before: BoundChain,
+    time: Arc<dyn PhysicalExpr>,
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    clock: BatchClock,
+    interner: Interner,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    indices: Vec<usize>,
+    /// Batches in a row whose keys hardly repeated.
+    probes: u32,
+    /// Batches yet to pass through without grouping.
+    passing: u32,
+}
+
+impl PreAggregator {
+    /// For batches in which `columns` are the plan's input columns.
+    pub(crate) fn new(
+        plan: &WindowPlan,
+        columns: Vec<usize>,
+        input: &DFSchema,
+        clock: BatchClock,
+    ) -> Result<Self, AggregateError> {
+        let set = AggregateSet::on_clock(plan, &clock)?;
+        let failed = AggregateError::evaluate(&plan.query);
+        let output = &plan.before.output;
+        let keys = plan
+            .keys
+            .iter()
+            .map(|(expr, _)| physical_expr(expr, output, &clock))
+            .collect::<Result<Vec<_>>>()
+            .map_err(&failed)?;
+        Ok(Self {
+            columns,
+            input: nullable_schema(input),
+            before: plan.before.bind(&clock).map_err(&failed)?,
+            time: physical_expr(&plan.time, output, &clock).map_err(&failed)?,
+            keys,
+            interner: Interner::new(plan.windows, set.group_schema()).map_err(&failed)?,
+            accumulators: set.accumulators().map_err(&failed)?,
+            clock,
+            indices: vec![],
+            probes: 0,
+            passing: 0,
+            set,
+        })
+    }
+
+    /// The columns of [`PartialBatch::rows`].
+    pub fn partial_schema(&self) -> SchemaRef {
+        Arc::clone(self.set.partial_schema())
+    }
+
+    /// The keys' columns in [`PartialBatch::rows`], for [`split_by_shard`](super::split_by_shard).
+    pub fn key_columns(&self) -> Range<usize> {
+        self.set.key_columns()
+    }
+
+    /// Aggregates one batch.
+    ///
+    /// # Errors
+    /// [`AggregateError::Evaluate`] if an expression or accumulator fails. The batch then counts
+    /// nowhere, and the aggregator must not be used on.
+    pub fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, AggregateError> {
+        self.clock.tick();
+        let query = Arc::clone(&self.set.query);
+        self.evaluate(batch).map_err(AggregateError::evaluate(&query))
+    }
+
+    fn evaluate(&mut self, batch: &RecordBatch) -> Result<PartialBatch> {
+        let columns = self.columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+        let input = new_batch(&self.input, columns, batch.num_rows())?;
+        let mut rows = self.before.apply(input)?;
+        let mut times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
+        let null_time = times.logical_null_count();
+        if null_time > 0 {
+            rows = filter_record_batch(&rows, &is_not_null(&times)?)?;
+            times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
+        }
+        let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
+            return exec_err!("event time is {} instead of TIMESTAMP", times.data_type());
+        };
+        let rows = if rows.num_rows() == 0 {
+            RecordBatch::new_empty(Arc::clone(self.set.partial_schema()))
+        } else if self.passing > 0 {
+            self.passing -= 1;
+            self.pass(&rows, times.values())?
+        } else {
+            self.group(&rows, times.values())?
+        };
+        Ok(PartialBatch { rows, null_time: null_time as u64 })
+    }
+
+    fn key_arrays(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.keys
+            .iter()
+            .map(|key| Ok(canonical(key.evaluate(rows)?.into_array(rows.num_rows())?)))
+            .collect()
+    }
+
+    /// One row for each window and key.
+    fn group(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+        let keys = self.key_arrays(rows)?;
+        let groups = self.interner.intern(times, &keys, &mut self.indices)?;
+        let mut counts = vec![0_i64; groups];
+        for group in &self.indices {
+            counts[*group] += 1;
+        }
+        let counts: ArrayRef = Arc::new(Int64Array::from(counts));
+        let mut columns = self.interner.emit(rows.num_rows())?;
+        columns.push(Arc::clone(&counts));
+        for (function, accumulator) in self.set.functions.iter().zip(&mut self.accumulators) {
+            if function.counts_rows {
+                columns.push(Arc::clone(&counts));
+                continue;
+            }
+            let (args, filter) = arguments(function, rows)?;
+            accumulator.update_batch(&args, &self.indices, filter.as_ref(), groups)?;
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        self.probe(rows.num_rows(), groups);
+        self.partial_batch(columns, groups)
+    }
+
+    /// Each row a group of its own.
+    fn pass(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let mut columns = vec![self.interner.window_starts(times)];
+        columns.extend(self.key_arrays(rows)?);
+        let counts: ArrayRef = Arc::new(Int64Array::from_value(1, count));
+        columns.push(Arc::clone(&counts));
+        for (function, accumulator) in self.set.functions.iter().zip(&self.accumulators) {
+            if function.counts_rows {
+                columns.push(Arc::clone(&counts));
+                continue;
+            }
+            let (args, filter) = arguments(function, rows)?;
+            columns.extend(accumulator.convert_to_state(&args, filter.as_ref())?);
+        }
+        self.partial_batch(columns, count)
+    }
+
+    /// Watches how keys repeat; see the constants.
+    fn probe(&mut self, rows: usize, groups: usize) {
+        if !self.set.plain_state || rows < PROBE_ROWS {
+            return;
+        }
+        if groups * 10 <= rows * FEW_REPEATS {
+            self.probes = 0;
+            return;
+        }
+        self.probes += 1;
+        if self.probes >= PROBES {
+            self.passing = PASS_BATCHES;
+        }
+    }
+
+    fn partial_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        new_batch(self.set.partial_schema(), columns, rows)
+    }
+}
+
+/// A function's arguments and filter, evaluated.
+fn arguments(
+    function: &Function,
+    rows: &RecordBatch,
+) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+    let args = function
+        .args
+        .iter()
+        .map(|arg| arg.evaluate(rows)?.into_array(rows.num_rows()))
+        .collect::<Result<Vec<_>>>()?;
+    let filter = match &function.filter {
+        None => None,
+        Some(filter) => {
+            let mask = filter.evaluate(rows)?.into_array(rows.num_rows())?;
+            match mask.as_boolean_opt() {
+                Some(mask) => Some(mask.clone()),
+                None => return exec_err!("a filter gave {}", mask.data_type()),
+            }
+        }
+    };
+    Ok((args, filter))
+}
+
+/// Keys that are equal in Spark made equal in bits: one zero, one NaN.
+fn canonical(key: ArrayRef) -> ArrayRef {
+    match key.data_type() {
+        DataType::Float32 => {
+            let key: PrimitiveArray<Float32Type> =
+                key.as_primitive::<Float32Type>().unary(canonical_f32);
+            Arc::new(key)
+        }
+        DataType::Float64 => {
+            let key: PrimitiveArray<Float64Type> =
+                key.as_primitive::<Float64Type>().unary(canonical_f64);
+            Arc::new(key)
+        }
+        _ => key,
+    }
+}
+
+impl From<AggregateError> for DataFusionError {
+    fn from(error: AggregateError) -> Self {
+        Self::External(Box::new(error))
+    }
+}

@@ -1,0 +1,422 @@
+//! The state of one shard of one windowed query: open windows and their groups.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::{DataFusionError, exec_err};
+
+use super::groups::{Emitted, GroupTable};
+use super::segment::{decode, encode, segment_schema};
+use super::shard::keep_shard;
+use super::{AggregateError, AggregateSet};
+use crate::event_time::Tumbling;
+use crate::sql::functions::window_fields;
+use crate::sql::{BatchClock, BoundChain, WindowPlan, new_batch, nullable_schema};
+
+/// More segments than this, and the pane is rewritten as one.
+const MAX_SEGMENTS: usize = 8;
+/// More rows in a pane's segments than this many times its groups, and it is rewritten as one.
+const MAX_AMPLIFICATION: usize = 2;
+
+/// What [`WindowState::merge`] did with a partial batch, counted in input rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Rows whose window was closed already: dropped.
+    pub late_rows: u64,
+    /// Rows that were merged.
+    pub rows: u64,
+}
+
+/// Size of the state at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateStats {
+    /// Windows that are open and have rows.
+    pub open_windows: usize,
+    /// Groups in them. A group that was touched since the last snapshot may count twice.
+    pub groups: usize,
+    /// Bytes of memory that they hold.
+    pub bytes: usize,
+}
+
+/// What a snapshot adds to the checkpoint.
+///
+/// Each delta builds on the one before: a caller that cannot make one durable must go back to the
+/// last checkpoint and [`restore`](WindowState::restore).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateDelta {
+    /// New segments, oldest window first.
+    pub segments: Vec<Segment>,
+    /// Windows that were closed since the last snapshot: their segments can go.
+    pub closed: Vec<i64>,
+    /// The watermark that the snapshot stands at.
+    pub watermark: Option<i64>,
+}
+
+/// Some or all groups of one pane, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Start of the window, in microseconds.
+    pub pane: i64,
+    /// It replaces all earlier segments of the pane; otherwise it adds to them.
+    pub whole: bool,
+    /// An Arrow IPC stream, LZ4-compressed.
+    pub bytes: Vec<u8>,
+    /// Groups in it.
+    pub groups: usize,
+}
+
+/// One open window.
+#[derive(Default)]
+struct Pane {
+    /// Groups up to the last snapshot.
+    main: Option<GroupTable>,
+    /// Rows merged since.
+    delta: Option<GroupTable>,
+    /// Segments that the checkpoint holds of this pane, and the rows in them.
+    segments: usize,
+    segment_rows: usize,
+    /// The next snapshot has to write the pane whole.
+    rewrite: bool,
+}
+
+/// The state of one shard of one query.
+///
+/// `merge` and `advance` in any order, `snapshot` at barriers. One thread at a time.
+pub struct WindowState {
+    set: AggregateSet,
+    windows: Tumbling,
+    window_column: usize,
+    segment_schema: SchemaRef,
+    aggregated: SchemaRef,
+    after: BoundChain,
+    clock: BatchClock,
+    panes: BTreeMap<i64, Pane>,
+    watermark: Option<i64>,
+    /// Closed since the last snapshot, and known to the checkpoint.
+    closed: Vec<i64>,
+}
+
+impl WindowState {
+    /// An empty state for the plan.
+    ///
+    /// # Errors
+    /// The plan has an aggregate or expression that cannot be compiled; `sql::plan` has tried.
+    pub fn new(plan: &WindowPlan) -> Result<Self, AggregateError> {
+        let set = AggregateSet::new(plan)?;
+        let clock = BatchClock::default();
+        let after = plan.after.bind(&clock).map_err(AggregateError::evaluate(&plan.query))?;
+        Ok(Self {
+            windows: plan.windows,
+            window_column: plan.window_column,
+            segment_schema: segment_schema(set.partial_schema(), set.keys),
+            aggregated: nullable_schema(&plan.aggregated),
+            after,
+            clock,
+            panes: BTreeMap::new(),
+            watermark: None,
+            closed: vec![],
+            set,
+        })
+    }
+
+    /// Merges a partial batch of this shard's keys.
+    ///
+    /// Late is what belongs to a window whose end is not after the watermark: it is counted and
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`AggregateError::Partial`] for a batch of another plan; [`AggregateError::Evaluate`] if an
+    /// accumulator fails.
+    pub fn merge(&mut self, partial: &RecordBatch) -> Result<Merged, AggregateError> {
+        self.check(partial)?;
+        let starts = partial.column(0).as_primitive::<TimestampMicrosecondType>().values();
+        let counts = partial.column(self.set.count_column()).as_primitive::<Int64Type>().values();
+        let mut merged = Merged::default();
+        for (start, rows) in by_window(starts) {
+            let count: i64 = match &rows {
+                Rows::All => counts.iter().sum(),
+                Rows::Some(rows) => rows.iter().map(|row| counts[*row as usize]).sum(),
+            };
+            let count = count.max(0).unsigned_abs();
+            if self.watermark.is_some_and(|mark| self.windows.is_closed(start, mark)) {
+                merged.late_rows += count;
+                continue;
+            }
+            self.merge_pane(start, partial, rows)
+                .map_err(AggregateError::evaluate(&self.set.query))?;
+            merged.rows += count;
+        }
+        Ok(merged)
+    }
+
+    fn check(&self, partial: &RecordBatch) -> Result<(), AggregateError> {
+        let expected = self.set.partial_schema();
+        let same = partial.num_columns() == expected.fields().len()
+            && partial
+                .columns()
+                .iter()
+                .zip(expected.fields())
+                .all(|(column, field)| column.data_type().equals_datatype(field.data_type()));
+        if same {
+            return Ok(());
+        }
+        Err(AggregateError::Partial {
+            query: Arc::clone(&self.set.query),
+            detail: format!("expected {expected}, got {}", partial.schema()),
+        })
+    }
+
+    fn merge_pane(
+        &mut self,
+        start: i64,
+        partial: &RecordBatch,
+        rows: Rows,
+    ) -> Result<(), DataFusionError> {
+        let taken;
+        let batch = match rows {
+            Rows::All => partial,
+            Rows::Some(rows) => {
+                taken = take_record_batch(partial, &UInt32Array::from(rows))?;
+                &taken
+            }
+        };
+        let columns = batch.columns();
+        let keys = &columns[self.set.key_columns()];
+        let states = &columns[self.set.count_column() + 1..];
+        let pane = self.panes.entry(start).or_default();
+        let delta = match &mut pane.delta {
+            Some(delta) => delta,
+            None => pane.delta.insert(GroupTable::new(&self.set)?),
+        };
+        delta.merge(&self.set, keys, states, batch.num_rows())
+    }
+
+    /// Moves the watermark to `watermark` (never back) and closes every window whose end is not
+    /// after it. Returns their final rows, HAVING and the SELECT list applied, oldest window first;
+    /// windows of which nothing is left have no batch.
+    ///
+    /// # Errors
+    /// [`AggregateError::Evaluate`] if an accumulator or expression fails.
+    pub fn advance(&mut self, watermark: i64) -> Result<Vec<RecordBatch>, AggregateError> {
+        let watermark = self.watermark.map_or(watermark, |current| current.max(watermark));
+        self.watermark = Some(watermark);
+        let mut batches = vec![];
+        while let Some(entry) = self.panes.first_entry() {
+            if !self.windows.is_closed(*entry.key(), watermark) {
+                break;
+            }
+            let (start, pane) = entry.remove_entry();
+            if pane.segments > 0 {
+                self.closed.push(start);
+            }
+            let rows =
+                self.close(start, pane).map_err(AggregateError::evaluate(&self.set.query))?;
+            if rows.num_rows() > 0 {
+                batches.push(rows);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn close(&self, start: i64, pane: Pane) -> Result<RecordBatch, DataFusionError> {
+        let results = match (pane.main, pane.delta) {
+            (Some(mut main), Some(delta)) => {
+                let state = delta.into_state()?;
+                main.merge(&self.set, &state.keys, &state.values, state.groups)?;
+                main.into_results()?
+            }
+            (Some(only), None) | (None, Some(only)) => only.into_results()?,
+            (None, None) => return exec_err!("a pane without groups"),
+        };
+        let window = self.window_array(start, results.groups)?;
+        let mut columns: Vec<ArrayRef> = results.keys;
+        columns.insert(self.window_column.min(columns.len()), window);
+        columns.extend(results.values);
+        self.clock.tick();
+        self.after.apply(new_batch(&self.aggregated, columns, results.groups)?)
+    }
+
+    /// The window as the struct that `window(...)` gives, once for each group.
+    fn window_array(&self, start: i64, groups: usize) -> Result<ArrayRef, DataFusionError> {
+        let bound = |at: i64| -> ArrayRef {
+            let times =
+                arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from_value(at, groups);
+            Arc::new(times.with_timezone("UTC"))
+        };
+        let columns = vec![bound(start), bound(self.windows.end(start))];
+        Ok(Arc::new(StructArray::try_new(window_fields(), columns, None)?))
+    }
+
+    /// The watermark of the last [`advance`](Self::advance) or restore.
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    /// What changed since the last snapshot, for the checkpoint. The first one after a restore
+    /// holds every pane whole.
+    ///
+    /// # Errors
+    /// [`AggregateError::Evaluate`] if an accumulator fails or a segment cannot be encoded.
+    pub fn snapshot(&mut self) -> Result<StateDelta, AggregateError> {
+        let mut segments = vec![];
+        for (start, pane) in &mut self.panes {
+            let segment = snapshot_pane(&self.set, &self.segment_schema, *start, pane)
+                .map_err(AggregateError::evaluate(&self.set.query))?;
+            segments.extend(segment);
+        }
+        Ok(StateDelta { segments, closed: mem::take(&mut self.closed), watermark: self.watermark })
+    }
+
+    /// Replaces the state by what a checkpoint holds: all live segments of the query, of any number
+    /// of shards, in the order they were written; of them the keys of shard `keep.0` of `keep.1` are
+    /// kept. Since old segments of other shards may stand for keys that are here now, the caller
+    /// drops all segments of the query when the next snapshot is durable.
+    ///
+    /// # Errors
+    /// [`AggregateError::Segment`] for bytes that are no segment, or of another plan.
+    pub fn restore(
+        &mut self,
+        segments: &[&[u8]],
+        watermark: Option<i64>,
+        keep: (usize, usize),
+    ) -> Result<(), AggregateError> {
+        let mut panes: BTreeMap<i64, Pane> = BTreeMap::new();
+        for bytes in segments {
+            let (start, batches) = decode(&self.segment_schema, bytes).map_err(|detail| {
+                AggregateError::Segment { query: Arc::clone(&self.set.query), detail }
+            })?;
+            // Its rows went out before the checkpoint was taken.
+            if watermark.is_some_and(|mark| self.windows.is_closed(start, mark)) {
+                continue;
+            }
+            for batch in batches {
+                restore_batch(&self.set, &mut panes, start, batch, keep)
+                    .map_err(AggregateError::evaluate(&self.set.query))?;
+            }
+        }
+        self.panes = panes;
+        self.watermark = watermark;
+        self.closed.clear();
+        Ok(())
+    }
+
+    /// Size of the state. Asks every accumulator, so once a second is fine and once a batch is not.
+    pub fn stats(&self) -> StateStats {
+        let tables = self.panes.values().flat_map(|pane| pane.main.iter().chain(&pane.delta));
+        let mut stats = StateStats { open_windows: self.panes.len(), ..StateStats::default() };
+        for table in tables {
+            stats.groups += table.len();
+            stats.bytes += table.size();
+        }
+        stats
+    }
+}
+
+fn restore_batch(
+    set: &AggregateSet,
+    panes: &mut BTreeMap<i64, Pane>,
+    start: i64,
+    batch: RecordBatch,
+    keep: (usize, usize),
+) -> Result<(), DataFusionError> {
+    let batch = keep_shard(batch, 0..set.keys, keep)?;
+    if batch.num_rows() == 0 {
+        return Ok(());
+    }
+    let pane = panes.entry(start).or_default();
+    pane.rewrite = true;
+    // The checkpoint knows the pane, so closing it has to be told.
+    pane.segments += 1;
+    let main = match &mut pane.main {
+        Some(main) => main,
+        None => pane.main.insert(GroupTable::new(set)?),
+    };
+    let (keys, states) = batch.columns().split_at(set.keys);
+    main.merge(set, keys, states, batch.num_rows())
+}
+
+fn snapshot_pane(
+    set: &AggregateSet,
+    schema: &SchemaRef,
+    start: i64,
+    pane: &mut Pane,
+) -> Result<Option<Segment>, DataFusionError> {
+    let delta = pane.delta.take();
+    if delta.is_none() && !pane.rewrite {
+        return Ok(None);
+    }
+    let changed = delta.map(GroupTable::into_state).transpose()?;
+    let mut main = match pane.main.take() {
+        Some(main) => main,
+        None => GroupTable::new(set)?,
+    };
+    let first = main.len() == 0;
+    if let Some(changed) = &changed {
+        main.merge(set, &changed.keys, &changed.values, changed.groups)?;
+    }
+    let changed_rows = changed.as_ref().map_or(0, |changed| changed.groups);
+    let rewrite = pane.rewrite
+        || pane.segments >= MAX_SEGMENTS
+        || pane.segment_rows + changed_rows > MAX_AMPLIFICATION * main.len().max(1);
+    let (whole, emitted) = match changed {
+        // All there is: the same groups whether it is called whole or not.
+        Some(changed) if !rewrite || first => (first, changed),
+        _ => {
+            let all = main.into_state()?;
+            main = GroupTable::new(set)?;
+            main.merge(set, &all.keys, &all.values, all.groups)?;
+            (true, all)
+        }
+    };
+    pane.main = Some(main);
+    pane.rewrite = false;
+    if whole {
+        (pane.segments, pane.segment_rows) = (0, 0);
+    }
+    pane.segments += 1;
+    pane.segment_rows += emitted.groups;
+    let segment = to_segment(schema, start, whole, &emitted)?;
+    Ok(Some(segment))
+}
+
+fn to_segment(
+    schema: &SchemaRef,
+    pane: i64,
+    whole: bool,
+    emitted: &Emitted,
+) -> Result<Segment, DataFusionError> {
+    let bytes = encode(schema, pane, emitted)?;
+    Ok(Segment { pane, whole, bytes, groups: emitted.groups })
+}
+
+/// Rows of a batch.
+enum Rows {
+    All,
+    Some(Vec<u32>),
+}
+
+/// The rows of each window, in the order the windows first occur. A batch mostly holds one to
+/// three, so the last one is tried first and then the list is searched.
+fn by_window(starts: &[i64]) -> Vec<(i64, Rows)> {
+    let Some(first) = starts.first() else { return vec![] };
+    if starts.iter().all(|start| start == first) {
+        return vec![(*first, Rows::All)];
+    }
+    let mut windows: Vec<(i64, Vec<u32>)> = vec![];
+    let mut sorted: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut last = 0;
+    for (row, start) in starts.iter().enumerate() {
+        if windows.get(last).is_none_or(|(window, _)| window != start) {
+            last = *sorted.entry(*start).or_insert_with(|| {
+                windows.push((*start, vec![]));
+                windows.len() - 1
+            });
+        }
+        windows[last].1.push(row as u32);
+    }
+    windows.into_iter().map(|(start, rows)| (start, Rows::Some(rows))).collect()
+}

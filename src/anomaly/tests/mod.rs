@@ -1,0 +1,3 @@
+//! The detectors on simulated traffic.
+
+mod random;

@@ -1,0 +1,252 @@
+//! Spark's meaning of expressions, put into the logical plan.
+//!
+//! Two passes around DataFusion's type coercion. Before it: integer literals are INT (not BIGINT)
+//! when they fit, `/` divides as DOUBLE (or DECIMAL), `DIV` divides as BIGINT, and dividing by zero
+//! is NULL. After it: a cast that fails is NULL, those that coercion has put in included, and
+//! casts between numbers or text and TIMESTAMP count seconds and print as Spark does.
+//!
+//! That is Spark outside ANSI mode (`spark.sql.ansi.enabled=false`): a pipeline must not stop for
+//! good at one odd value. Sums and products of integers wrap, as there.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::functions::expr_fn::nullif;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerContext};
+
+use super::registry::{Functions, timestamp_type};
+
+/// Coerces types with Spark's meaning and simplifies.
+///
+/// Only rules that work on expressions and columns run. Those that turn one aggregation into
+/// several (`count(distinct)` into nested GROUP BYs) must not: state has one aggregation's shape.
+///
+/// # Errors
+/// DataFusion's, about types that do not go together.
+pub(super) fn analyze(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<LogicalPlan> {
+    let plan = rewrite_expressions(plan, before_coercion)?;
+    let plan = TypeCoercion::new().analyze(plan, options)?;
+    let plan = rewrite_expressions(plan, after_coercion)?;
+    let optimizer = Optimizer::with_rules(vec![
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]);
+    let config = OptimizerContext::new_with_config_options(Arc::clone(options))
+        .without_query_execution_start_time();
+    optimizer.optimize(plan, &config, |_, _| {})
+}
+
+/// Applies `rewrite` to every expression of the plan, bottom up, and keeps every column's name.
+fn rewrite_expressions(
+    plan: LogicalPlan,
+    rewrite: fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|plan| {
+        let schema = merge_schema(&plan.inputs());
+        let names = NamePreserver::new(&plan);
+        let mapped = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let expr = expr.transform_up(|expr| rewrite(expr, &schema))?;
+            Ok(Transformed::new_transformed(name.restore(expr.data), expr.transformed))
+        })?;
+        // Types may have changed beneath the node or in it.
+        mapped.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(rewritten.data)
+}
+
+fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(mut function) if function.func.name() == "window" => {
+            // Its sizes are ours, in microseconds: put them back to BIGINT.
+            for arg in &mut function.args {
+                if let Expr::Literal(ScalarValue::Int32(Some(number)), _) = arg {
+                    *arg = lit(i64::from(*number));
+                }
+            }
+            Ok(Transformed::yes(Expr::ScalarFunction(function)))
+        }
+        Expr::Literal(ScalarValue::Int64(Some(number)), metadata) => {
+            Ok(match i32::try_from(number) {
+                Ok(number) => {
+                    Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(number)), metadata))
+                }
+                Err(_) => {
+                    Transformed::no(Expr::Literal(ScalarValue::Int64(Some(number)), metadata))
+                }
+            })
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => {
+            let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+            if !divides_numbers(&left_type, &right_type) {
+                return Ok(Transformed::no(binary(*left, Operator::Divide, *right)));
+            }
+            let decimal = is_decimal(&left_type)
+                && (is_decimal(&right_type) || right_type.is_integer())
+                || is_decimal(&right_type) && left_type.is_integer();
+            let divided = if decimal {
+                binary(*left, Operator::Divide, null_if_zero(*right, &right_type))
+            } else {
+                let double = |expr, data_type: &DataType| match data_type {
+                    DataType::Float64 => expr,
+                    _ => try_cast(expr, DataType::Float64),
+                };
+                let right = double(*right, &right_type);
+                binary(
+                    double(*left, &left_type),
+                    Operator::Divide,
+                    null_if_zero(right, &DataType::Float64),
+                )
+            };
+            Ok(Transformed::yes(divided))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Modulo, right }) => {
+            let right_type = right.get_type(schema)?;
+            if !right_type.is_numeric() {
+                return Ok(Transformed::no(binary(*left, Operator::Modulo, *right)));
+            }
+            let right = null_if_zero(*right, &right_type);
+            Ok(Transformed::yes(binary(*left, Operator::Modulo, right)))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::IntegerDivide, right }) => {
+            let function = Functions::get().scalar("div")?;
+            let args = [*left, *right].map(|side| try_cast(side, DataType::Int64)).into();
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn after_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (expr, field) = match expr {
+        Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) => (expr, field),
+        other => return Ok(Transformed::no(other)),
+    };
+    let (from, to) = (expr.get_type(schema)?, field.data_type().clone());
+    let function = |name: &str, args: Vec<Expr>| -> Result<Expr> {
+        let function = Functions::get().scalar(name)?;
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function, args)))
+    };
+    let is_micros = matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)));
+    let rewritten = match &to {
+        DataType::Utf8 if is_micros => function("timestamp_to_string", vec![*expr])?,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 if is_micros => {
+            let seconds = function("unix_timestamp", vec![*expr])?;
+            if to == DataType::Int64 { seconds } else { try_cast(seconds, to) }
+        }
+        DataType::Float32 | DataType::Float64 if is_micros => {
+            let micros = Expr::Cast(Cast::new(expr, DataType::Int64));
+            let seconds =
+                binary(try_cast(micros, DataType::Float64), Operator::Divide, lit(1_000_000_f64));
+            if to == DataType::Float64 { seconds } else { try_cast(seconds, to) }
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) if from.is_numeric() => {
+            let number = match from {
+                _ if from.is_integer() => try_cast(*expr, DataType::Int64),
+                _ => try_cast(*expr, DataType::Float64),
+            };
+            function("timestamp_seconds", vec![number])?
+        }
+        _ if from == to => return Ok(Transformed::yes(*expr)),
+        _ => Expr::TryCast(TryCast::new_from_field(expr, field)),
+    };
+    Ok(Transformed::yes(rewritten))
+}
+
+fn divides_numbers(left: &DataType, right: &DataType) -> bool {
+    let numeric = |data_type: &DataType| {
+        data_type.is_numeric() || data_type.is_string() || *data_type == DataType::Null
+    };
+    numeric(left) && numeric(right)
+}
+
+fn is_decimal(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(_, _) | DataType::Decimal256(_, _))
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+fn try_cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::TryCast(TryCast::new(Box::new(expr), data_type))
+}
+
+/// The divisor, NULL where it is zero. A literal that is not zero stays as it is.
+fn null_if_zero(divisor: Expr, data_type: &DataType) -> Expr {
+    let literal = match &divisor {
+        Expr::TryCast(TryCast { expr, .. }) => expr.as_ref(),
+        other => other,
+    };
+    if let Expr::Literal(value, _) = literal
+        && let Ok(value) = value.cast_to(&DataType::Float64)
+        && let ScalarValue::Float64(Some(value)) = value
+        && value != 0.0
+    {
+        return divisor;
+    }
+    match ScalarValue::new_zero(data_type) {
+        Ok(zero) => nullif(divisor, Expr::Literal(zero, None)),
+        // Not a number: there is no zero to meet.
+        Err(_) => divisor,
+    }
+}
+
+/// The type that a column gets in a table, for each type an expression can have. `None`: no Delta
+/// table can hold it.
+pub(super) fn storable_type(data_type: &DataType) -> Option<DataType> {
+    use arrow::datatypes::Field;
+    let field = |field: &Arc<Field>| -> Option<Arc<Field>> {
+        let data_type = storable_type(field.data_type())?;
+        Some(Arc::new(field.as_ref().clone().with_data_type(data_type)))
+    };
+    Some(match data_type {
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Date32
+        | DataType::Utf8
+        | DataType::Binary => data_type.clone(),
+        DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Float16 => DataType::Float32,
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            DataType::Binary
+        }
+        DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(_, _) => timestamp_type(),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => {
+            DataType::Decimal128(*precision, (*scale).max(0))
+        }
+        DataType::Decimal256(_, scale) => DataType::Decimal128(38, (*scale).clamp(0, 38)),
+        DataType::Dictionary(_, value) => storable_type(value)?,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            DataType::List(field(item)?)
+        }
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(field).collect::<Option<Vec<_>>>()?.into())
+        }
+        DataType::Map(entries, sorted) => DataType::Map(field(entries)?, *sorted),
+        _ => return None,
+    })
+}

@@ -1,0 +1,216 @@
+//! Filters and projections, one after the other: what a query does before and after aggregating,
+//! or all it does.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, exec_err};
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarUDF};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+
+use super::functions::{BatchClock, CurrentTime};
+
+/// One step of a [`Chain`], on the schema it reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) input: DFSchemaRef,
+    pub(crate) kind: StepKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum StepKind {
+    /// Keeps the rows for which the expression is true.
+    Filter(Expr),
+    /// Replaces the columns.
+    Project(Vec<Expr>),
+}
+
+/// Filters and projections in the order they run.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub(crate) steps: Vec<Step>,
+    /// What comes out.
+    pub(crate) output: DFSchemaRef,
+}
+
+impl Chain {
+    pub(crate) fn new(input: DFSchemaRef) -> Self {
+        Self { steps: vec![], output: input }
+    }
+
+    pub(crate) fn push(&mut self, input: DFSchemaRef, kind: StepKind, output: DFSchemaRef) {
+        self.steps.push(Step { input, kind });
+        self.output = output;
+    }
+
+    /// Follows a column of `level` (what step `level` reads; the chain's output if it is the number
+    /// of steps) down to the expression that made it: an expression over the columns of the level
+    /// returned with it. At level 0 it is a column of the input.
+    pub(crate) fn origin(&self, expr: &Expr, level: usize) -> Option<(Expr, usize)> {
+        let mut expr = unalias(expr).clone();
+        let mut level = level;
+        while let Expr::Column(column) = &expr {
+            let index = self.schema_at(level).index_of_column(column).ok()?;
+            let Some(below) = level.checked_sub(1) else { break };
+            let step = &self.steps[below];
+            expr = match &step.kind {
+                StepKind::Filter(_) => column_at(&step.input, index),
+                StepKind::Project(exprs) => unalias(exprs.get(index)?).clone(),
+            };
+            level = below;
+        }
+        Some((expr, level))
+    }
+
+    /// The expression over the chain's input columns only: every column replaced by what made it.
+    pub(crate) fn inlined(&self, expr: &Expr, level: usize) -> Result<Expr> {
+        let rewritten = expr.clone().transform_up(|expr| {
+            let Expr::Column(_) = &expr else { return Ok(Transformed::no(expr)) };
+            match self.origin(&expr, level) {
+                Some((origin, below)) if below < level => {
+                    Ok(Transformed::yes(self.inlined(&origin, below)?))
+                }
+                _ => Ok(Transformed::no(expr)),
+            }
+        })?;
+        Ok(rewritten.data)
+    }
+
+    pub(crate) fn schema_at(&self, level: usize) -> &DFSchemaRef {
+        self.steps.get(level).map_or(&self.output, |step| &step.input)
+    }
+
+    pub(crate) fn bind(&self, clock: &BatchClock) -> Result<BoundChain> {
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (level, step) in self.steps.iter().enumerate() {
+            steps.push(match &step.kind {
+                StepKind::Filter(expr) => {
+                    BoundStep::Filter(physical_expr(expr, &step.input, clock)?)
+                }
+                StepKind::Project(exprs) => {
+                    let exprs = exprs
+                        .iter()
+                        .map(|expr| physical_expr(expr, &step.input, clock))
+                        .collect::<Result<Vec<_>>>()?;
+                    BoundStep::Project(exprs, nullable_schema(self.schema_at(level + 1)))
+                }
+            });
+        }
+        Ok(BoundChain { steps })
+    }
+}
+
+/// The schema with every column nullable: expressions are less strict than the planner's word.
+pub(crate) fn nullable_schema(schema: &DFSchema) -> SchemaRef {
+    let fields: Vec<_> = schema
+        .as_arrow()
+        .fields()
+        .iter()
+        .map(|field| arrow::datatypes::Field::new(field.name(), field.data_type().clone(), true))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+pub(crate) fn unalias(expr: &Expr) -> &Expr {
+    let mut expr = expr;
+    while let Expr::Alias(alias) = expr {
+        expr = &alias.expr;
+    }
+    expr
+}
+
+fn column_at(schema: &DFSchema, index: usize) -> Expr {
+    Expr::Column(schema.columns()[index].clone())
+}
+
+/// Compiles an expression on the columns of `input`.
+pub(crate) fn physical_expr(
+    expr: &Expr,
+    input: &DFSchema,
+    clock: &BatchClock,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    create_physical_expr(
+        &on_clock(expr, clock)?,
+        input,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )
+}
+
+/// Gives `current_timestamp()` in an expression the clock of the query it is bound for.
+pub(crate) fn on_clock(expr: &Expr, clock: &BatchClock) -> Result<Expr> {
+    let rewritten = expr.clone().transform_up(|expr| {
+        let Expr::ScalarFunction(function) = &expr else { return Ok(Transformed::no(expr)) };
+        let inner: &dyn std::any::Any = function.func.inner().as_ref();
+        let Some(current) = inner.downcast_ref::<CurrentTime>() else {
+            return Ok(Transformed::no(expr));
+        };
+        let function = ScalarUDF::new_from_impl(current.with_clock(clock));
+        Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(
+            Arc::new(function),
+            vec![],
+        ))))
+    })?;
+    Ok(rewritten.data)
+}
+
+enum BoundStep {
+    Filter(Arc<dyn PhysicalExpr>),
+    Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+}
+
+/// A [`Chain`] ready to run. It sees batches with exactly the columns of the chain's input.
+pub(crate) struct BoundChain {
+    steps: Vec<BoundStep>,
+}
+
+impl BoundChain {
+    pub(crate) fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let mut batch = batch;
+        for step in &self.steps {
+            batch = match step {
+                BoundStep::Filter(expr) => filter(&batch, expr)?,
+                BoundStep::Project(exprs, schema) => {
+                    let columns = exprs
+                        .iter()
+                        .map(|expr| expr.evaluate(&batch)?.into_array(batch.num_rows()))
+                        .collect::<Result<Vec<_>>>()?;
+                    new_batch(schema, columns, batch.num_rows())?
+                }
+            };
+        }
+        Ok(batch)
+    }
+}
+
+/// A batch that may have rows and no columns.
+pub(crate) fn new_batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+fn filter(batch: &RecordBatch, expr: &Arc<dyn PhysicalExpr>) -> Result<RecordBatch> {
+    let mask = match expr.evaluate(batch)? {
+        ColumnarValue::Scalar(value) => value.to_array_of_size(batch.num_rows())?,
+        ColumnarValue::Array(array) => array,
+    };
+    let Some(mask) = mask.as_boolean_opt() else {
+        return exec_err!("a filter gave {} instead of true or false", mask.data_type());
+    };
+    // NULL is not true.
+    let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
+    if mask.true_count() == batch.num_rows() {
+        return Ok(batch.clone());
+    }
+    Ok(filter_record_batch(batch, &mask)?)
+}
