@@ -76,7 +76,10 @@ pub enum DataDirError {
     },
 }
 
-fn io_error<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> DataDirError + 'a {
+fn io_error<'a>(
+    path: &'a Path,
+    action: &'static str,
+) -> impl FnOnce(io::Error) -> DataDirError + 'a {
     move |reason| DataDirError::Io { path: path.to_owned(), action, reason }
 }
 

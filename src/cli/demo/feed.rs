@@ -259,7 +259,7 @@ mod tests {
     use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
     use super::*;
-    use crate::source::kafka::EmbeddedBroker;
+    use crate::source::kafka::embedded::EmbeddedBroker;
     use crate::weblog::{GeneratorOptions, Rate};
 
     #[test]
@@ -337,10 +337,8 @@ mod tests {
             abandoned: 0,
             stop: &STOP,
         };
-        let options = GeneratorOptions {
-            rate: Rate::PerEventSecond(1e6),
-            ..GeneratorOptions::default()
-        };
+        let options =
+            GeneratorOptions { rate: Rate::PerEventSecond(1e6), ..GeneratorOptions::default() };
         let mut generator = Generator::new(options).expect("the options make sense");
         let stopper = std::thread::spawn(|| {
             std::thread::sleep(Duration::from_millis(300));

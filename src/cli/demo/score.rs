@@ -138,11 +138,9 @@ pub fn score(
                     found.windows += 1;
                     found.in_window = found.in_window.min(in_window);
                 }
-                None => found_by.push(FoundBy {
-                    detector: hit.detector.clone(),
-                    in_window,
-                    windows: 1,
-                }),
+                None => {
+                    found_by.push(FoundBy { detector: hit.detector.clone(), in_window, windows: 1 })
+                }
             }
         }
         found_by.sort_by(|a, b| (a.in_window, &a.detector).cmp(&(b.in_window, &b.detector)));
@@ -256,7 +254,8 @@ mod tests {
 
     #[test]
     fn time_has_two_windows_of_slack_after_the_end_and_none_before_the_start() {
-        let verdict = |window| meaning(&truth(), &report("traffic_spike", "/products", window), WINDOW);
+        let verdict =
+            |window| meaning(&truth(), &report("traffic_spike", "/products", window), WINDOW);
         assert_eq!(verdict(19), Meaning::FalseAlarm);
         for window in 20..26 {
             assert_eq!(verdict(window), Meaning::Hit(0), "{window}");

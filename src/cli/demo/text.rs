@@ -67,11 +67,17 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!((rate(4999.6), rate(f64::NAN)), ("5,000".to_owned(), "0".to_owned()));
-        assert_eq!((size(12), size(3_456), size(7_800_000)), ("12 B".into(), "3.5 kB".into(), "7.8 MB".into()));
+        assert_eq!(
+            (size(12), size(3_456), size(7_800_000)),
+            ("12 B".into(), "3.5 kB".into(), "7.8 MB".into())
+        );
         assert_eq!(clock(Duration::from_secs(125)), "2:05");
         assert_eq!(clock(Duration::from_secs(3_725)), "1:02:05");
         assert_eq!(time_of_day(EventTime(1_767_225_630_000_000)), "00:00:30");
         assert_eq!(time_of_day(EventTime::INFINITY), "infinity");
-        assert_eq!((plural(1, "window"), plural(2000, "row")), ("1 window".into(), "2,000 rows".into()));
+        assert_eq!(
+            (plural(1, "window"), plural(2000, "row")),
+            ("1 window".into(), "2,000 rows".into())
+        );
     }
 }

@@ -139,7 +139,9 @@ fn dead_letters(report: &PipelineReport) -> u64 {
 fn now(frame: &Frame<'_>) -> (String, Style, Option<String>) {
     let time = frame.written.event_time;
     match frame.phase {
-        Phase::Starting => ("starting: the broker, the topic, the consumer group".into(), Style::Faint, None),
+        Phase::Starting => {
+            ("starting: the broker, the topic, the consumer group".into(), Style::Faint, None)
+        }
         Phase::Draining => ("all logs are written; reading the rest".into(), Style::Faint, None),
         Phase::Stopping => ("stopping: finishing the last epoch".into(), Style::Faint, None),
         Phase::Running => {

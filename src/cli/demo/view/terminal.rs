@@ -4,9 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crossterm::cursor::{MoveToColumn, MoveUp};
 use crossterm::queue;
-use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, size,
-};
+use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, size};
 
 use super::line::Line;
 

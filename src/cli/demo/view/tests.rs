@@ -55,12 +55,15 @@ fn scene() -> Scene {
     progress.anomaly(anomaly(&plan, "/products"));
     progress.anomaly(anomaly(&plan, "/login"));
     let event_time = plan.truth[0].start + 20_000_000;
-    let written =
-        weblog::Progress { records: 312_400, event_time, ..weblog::Progress::default() };
+    let written = weblog::Progress { records: 312_400, event_time, ..weblog::Progress::default() };
     Scene { plan, written, progress, address: ([127, 0, 0, 1], 9898).into() }
 }
 
-fn with_frame<T>(scene: &Scene, change: impl FnOnce(&mut Frame<'_>), use_it: impl FnOnce(&Frame<'_>) -> T) -> T {
+fn with_frame<T>(
+    scene: &Scene,
+    change: impl FnOnce(&mut Frame<'_>),
+    use_it: impl FnOnce(&Frame<'_>) -> T,
+) -> T {
     let report = scene.progress.snapshot();
     let detections: Vec<Detection> = report.recent_anomalies.iter().map(Detection::from).collect();
     let mut frame = Frame {
@@ -144,7 +147,9 @@ fn trouble_is_shown() {
     scene.progress.restarted();
     scene.progress.set_state(PipelineState::Restarting);
     let all = text(&scene, 119, 40).join("\n");
-    assert!(all.contains("restarting, 1 restart, the last after delta_committer[bronze]: no space"));
+    assert!(
+        all.contains("restarting, 1 restart, the last after delta_committer[bronze]: no space")
+    );
     scene.progress.sink("bronze").retrying("disk full", 2, Duration::from_secs(1));
     let all = text(&scene, 119, 40).join("\n");
     assert!(all.contains("bronze is retrying: disk full"), "{all}");
