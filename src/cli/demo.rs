@@ -69,7 +69,7 @@ are held against the script.
 
 Examples:
   millpond demo
-  millpond demo --duration 30s --rate 10k --seed 7
+  millpond demo --duration 30s --rate 2k --seed 7
   millpond demo --json --duration 20s > summary.json
 
 The tables stay where they are; the next demo in the same directory replaces them. A directory
@@ -88,8 +88,8 @@ pub struct DemoArgs {
     /// How long it goes on, such as 90s or 5m
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
     pub duration: Duration,
-    /// Log records a second, such as 2000 or 10k; fewer while the pipeline does not keep up
-    #[arg(long, value_name = "N", default_value = "5k", value_parser = quantity)]
+    /// Log records a second, such as 500 or 20k; fewer while the pipeline does not keep up
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = quantity)]
     pub rate: f64,
     /// A directory of the demo's own, for tables, checkpoints and the log
     #[arg(long, value_name = "DIR", default_value = "./data/demo")]
@@ -311,7 +311,7 @@ fn summarise(
     let seconds = course.writing.as_secs_f64();
     let reached = written.map_or(plan.start, |written| written.progress.event_time);
     let malformed = written.map_or(0, |written| written.stats.malformed());
-    let windows = report.queries.iter().find(|query| &*query.name == "traffic_windows");
+    let windows = view::windows(report);
     let events = Events {
         generated,
         malformed,
@@ -356,17 +356,33 @@ fn finish(args: &DemoArgs, directory: &DataDir, summary: &Summary) {
 
 /// What to do next, in commands that work as they are.
 fn next_steps(directory: &Path) -> String {
-    let path = directory.display();
+    // As it was called just now: it need not be on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "millpond".to_owned());
+    let program = quoted(&program);
+    let config = quoted(&directory.join(CONFIG).to_string_lossy());
+    let table = quoted(&directory.join("anomalies").to_string_lossy());
     format!(
-        "\nNext:\n  \
-         pip install deltalake && python3 -c \"from deltalake import DeltaTable, QueryBuilder; \
-         print(QueryBuilder().register('a', DeltaTable('{path}/anomalies'))\
-         .execute('SELECT window_start, severity, reason FROM a ORDER BY 1').read_all())\"\n  \
-         millpond validate {path}/{CONFIG}      # the pipeline that ran\n  \
-         KAFKA_BROKERS=host:9092 millpond run {path}/{CONFIG}   # the same on a Kafka of yours; \
-         fill its topic with\n  \
-         millpond generate --brokers host:9092 --rate 1k --anomalies hourly"
+        "\nNext\n\
+         # the pipeline that ran, and what it was planned to\n\
+         {program} validate {config}\n\
+         # any reader of Delta Lake reads the tables; this one comes with `pip install deltalake`\n\
+         python3 -c \"import sys; from deltalake import DeltaTable, QueryBuilder; \
+         print(QueryBuilder().register('t', DeltaTable(sys.argv[1])).execute('SELECT \
+         window_start, severity, reason FROM t ORDER BY 1').read_all())\" {table}\n\
+         # the same pipeline on a Kafka of yours (KAFKA_BROKERS), with logs to read\n\
+         {program} generate --brokers localhost:9092 --rate 1k --anomalies hourly &\n\
+         {program} run {config}"
     )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -412,6 +428,16 @@ mod tests {
         blueprint(Path::new("/tmp/data"), "127.0.0.1:9", remote)
             .expect("a name in UTF-8")
             .expect("an address that was asked for");
+    }
+
+    #[test]
+    fn what_is_next_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("./data/demo"), "./data/demo");
+        assert_eq!(quoted("it's $HOME"), "'it'\\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+        let steps = next_steps(Path::new("./my data"));
+        assert!(steps.contains("read_all())\" './my data/anomalies'\n"), "{steps}");
+        assert!(steps.contains(" validate './my data/demo.toml'\n"), "{steps}");
     }
 
     #[test]

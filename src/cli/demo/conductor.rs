@@ -1,6 +1,7 @@
 //! Leads a demo from its first epoch to its last, and shows it meanwhile: starts the generator when
 //! the pipeline reads, waits for the rest to be read when it is done, and has the pipeline stopped.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ use crate::weblog;
 const LOOK: Duration = Duration::from_millis(200);
 /// How often a line is written where there is no terminal.
 const LINE: Duration = Duration::from_secs(2);
+/// What the rate that is shown is taken over.
+const LATELY: Duration = Duration::from_secs(3);
 /// The pipeline starts within this, or there is something that waiting does not mend.
 const START: Duration = Duration::from_secs(60);
 /// Draining ends when nothing moves for this long.
@@ -135,7 +138,7 @@ impl Conductor {
                 }
                 Phase::Starting | Phase::Running | Phase::Stopping => {}
             }
-            shown.take(&report);
+            shown.take(&report, Instant::now());
             let last = ended && phase == Phase::Stopping;
             self.show(&mut shown, &report, phase, course.writing, last);
             if last {
@@ -162,6 +165,7 @@ impl Conductor {
             written: &shown.written,
             // What the generator tells is a moment older than what the readers tell.
             lag: written.saturating_sub(shown.taken),
+            rate: shown.rate(),
             report,
             anomalies: &report.recent_anomalies,
             detections: &shown.detections,
@@ -205,10 +209,26 @@ struct Shown {
     newest: Option<AnomalySummary>,
     detections: Vec<Detection>,
     line: Option<Instant>,
+    /// Records read by then, the oldest first.
+    read: VecDeque<(Instant, u64)>,
 }
 
 impl Shown {
-    fn take(&mut self, report: &PipelineReport) {
+    /// Records read a second, lately: livelier than the report's rate, which is over ten seconds.
+    fn rate(&self) -> f64 {
+        match (self.read.front(), self.read.back()) {
+            (Some((from, before)), Some((to, now))) if to > from => {
+                now.saturating_sub(*before) as f64 / (*to - *from).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+
+    fn take(&mut self, report: &PipelineReport, now: Instant) {
+        self.read.push_back((now, report.num_input_rows));
+        while self.read.front().is_some_and(|(at, _)| now - *at > LATELY) {
+            self.read.pop_front();
+        }
         // Readers that are being started again have no offsets; that is no lag.
         self.taken = self.taken.max(taken(report));
         let recent = &report.recent_anomalies;
@@ -297,7 +317,7 @@ mod tests {
                 progress.anomaly(anomaly(next));
                 next += 1;
             }
-            shown.take(&progress.snapshot());
+            shown.take(&progress.snapshot(), Instant::now());
         }
         let starts: Vec<i64> = shown.detections.iter().map(|d| d.window_start.0).collect();
         assert_eq!(starts, (0..105).collect::<Vec<_>>());

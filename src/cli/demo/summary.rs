@@ -194,6 +194,10 @@ impl Summary {
 
     fn detection_text(&self, lines: &mut Vec<String>) {
         let score = &self.detection;
+        if score.scripted.is_empty() && score.false_alarms.is_empty() {
+            lines.push("Detection: it ended before the first scripted anomaly began".to_owned());
+            return;
+        }
         lines.push(format!(
             "Detection: {} of {} scripted anomalies found, {}",
             score.count(Verdict::Found),

@@ -17,7 +17,7 @@ use super::plan::{Plan, extent, title};
 use super::score::{Detection, Meaning, Score, Verdict, meaning, score};
 use super::text::{clock, grouped, plural, rate, size, time_of_day};
 use crate::telemetry::progress::{
-    AnomalySummary, PipelineReport, PipelineState, QueryReport, Severity,
+    AnomalySummary, PipelineReport, PipelineState, QueryReport, Severity, SinkReport,
 };
 use crate::weblog;
 
@@ -52,6 +52,8 @@ pub struct Frame<'a> {
     pub written: &'a weblog::Progress,
     /// Records of it that the pipeline has not read.
     pub lag: u64,
+    /// Records that the pipeline reads a second, just now.
+    pub rate: f64,
     /// Where the pipeline is.
     pub report: &'a PipelineReport,
     /// The newest anomalies, the newest first.
@@ -101,7 +103,7 @@ pub fn plain_line(frame: &Frame<'_>) -> String {
         clock(frame.elapsed),
         frame.plan.part(frame.written.event_time) * 100.0,
         grouped(report.num_input_rows),
-        rate(report.input_rows_per_second),
+        rate(frame.rate),
         grouped(frame.lag),
         report.event_time.watermark.map_or("-".to_owned(), time_of_day),
         report.checkpoint.committed_epoch.map_or("-".to_owned(), |epoch| epoch.to_string()),
@@ -122,9 +124,16 @@ impl Frame<'_> {
     }
 }
 
-/// The query whose windows are counted: the one with the most rows to a window has no say.
-fn windows(report: &PipelineReport) -> Option<&QueryReport> {
-    report.queries.iter().find(|query| !query.state_operators.is_empty())
+/// The query whose windows are counted: the one without a key, because every shard of a query
+/// counts the windows that it closes.
+pub fn windows(report: &PipelineReport) -> Option<&QueryReport> {
+    report.queries.iter().find(|query| &*query.name == "traffic_windows")
+}
+
+/// A table as its directory is called.
+fn table_name(sink: &SinkReport) -> &str {
+    let directory = Path::new(&*sink.description).file_name().and_then(|name| name.to_str());
+    directory.unwrap_or(&sink.name)
 }
 
 fn late(report: &PipelineReport) -> u64 {
@@ -147,7 +156,7 @@ fn now(frame: &Frame<'_>) -> (String, Style, Option<String>) {
         Phase::Running => {
             let next = frame.plan.next(time).map(|anomaly| {
                 let away = frame.plan.wall_time(anomaly.start - time);
-                format!("in {} {}", clock(away), title(anomaly))
+                format!("next in {}: {}", clock(away), title(anomaly))
             });
             match frame.plan.current(time) {
                 Some(anomaly) => {
@@ -196,7 +205,7 @@ fn numbers(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
         lines.push((rank, line));
     };
     add(1, "events", &|line| {
-        line.push(Style::Strong, format!("{}/s", rate(report.input_rows_per_second)));
+        line.push(Style::Strong, format!("{}/s", rate(frame.rate)));
         line.text(format!(
             "   {} read, {} written, lag {}   {}/s",
             grouped(report.num_input_rows),
@@ -239,8 +248,8 @@ fn numbers(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
             line.push(Style::Bad, format!("   {} failed", grouped(checkpoint.failed)));
         }
     });
-    add(3, "apart", &|line| {
-        line.text(format!("late rows {}", grouped(late(report))));
+    add(3, "late", &|line| {
+        line.text(plural(late(report), "row"));
         line.text(format!("   dead letters {}", grouped(dead_letters(report))));
         let reasons: Vec<String> = report
             .sources
@@ -271,7 +280,7 @@ fn trouble(report: &PipelineReport, lines: &mut Vec<Ranked>) {
     let retrying = report.sinks.iter().find_map(|sink| Some((sink, sink.retrying.as_ref()?)));
     match (retrying, &report.root_cause) {
         (Some((sink, retry)), _) => {
-            line.push(Style::Bad, format!(", {} is retrying: {}", sink.name, retry.error));
+            line.push(Style::Bad, format!(", {} is retrying: {}", table_name(sink), retry.error));
         }
         (None, Some(fault)) => {
             line.push(Style::Warning, format!(", the last after {}: {}", fault.actor, fault.error));
@@ -283,7 +292,7 @@ fn trouble(report: &PipelineReport, lines: &mut Vec<Ranked>) {
 
 fn tables(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
     let name_width =
-        frame.report.sinks.iter().map(|sink| sink.name.chars().count()).max().unwrap_or(0).max(16);
+        frame.report.sinks.iter().map(|sink| table_name(sink).len()).max().unwrap_or(0).max(16);
     let row = |name: &str, cells: [&str; 4], style| {
         let mut line = Line::default();
         line.push(style, format!("{name:<name_width$}"));
@@ -301,7 +310,7 @@ fn tables(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
             &grouped(sink.num_files),
             &size(sink.num_bytes),
         ];
-        lines.push((10, row(&sink.name, cells, Style::Plain)));
+        lines.push((10, row(table_name(sink), cells, Style::Plain)));
     }
     lines.push((20, Line::default()));
 }

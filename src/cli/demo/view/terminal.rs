@@ -83,14 +83,26 @@ impl Screen {
         if up > 0 {
             queue!(out, MoveUp(u16::try_from(up).unwrap_or(u16::MAX)))?;
         }
-        queue!(out, Clear(ClearType::FromCursorDown))?;
+        // Line by line: where a block begins at the top of the screen, terminals take the clearing
+        // of all that is below for the clearing of the screen, and keep a copy in their history.
         self.drawn.clear();
         for line in lines.iter().take(rows) {
             let line = line.cut(columns, self.abilities.unicode);
             let text = if self.abilities.colours { line.coloured() } else { line.plain() };
             out.extend_from_slice(text.as_bytes());
+            queue!(out, Clear(ClearType::UntilNewLine))?;
             out.extend_from_slice(b"\r\n");
             self.drawn.push(line.width());
+        }
+        let left = up.saturating_sub(self.drawn.len());
+        for _ in 0..left {
+            queue!(out, Clear(ClearType::UntilNewLine))?;
+            out.extend_from_slice(b"\r\n");
+        }
+        // Also takes away the ^C that the terminal itself has written.
+        queue!(out, Clear(ClearType::UntilNewLine))?;
+        if left > 0 {
+            queue!(out, MoveUp(u16::try_from(left).unwrap_or(u16::MAX)))?;
         }
         queue!(out, EndSynchronizedUpdate)
     }
@@ -126,10 +138,12 @@ mod tests {
     fn a_block_is_drawn_over_the_one_before() {
         let mut screen = screen();
         let first = composed(&mut screen, &[line("one"), line("two")], 79, 23);
-        assert!(!first.contains("\x1b[2A") && first.contains("one\r\ntwo\r\n"), "{first:?}");
+        let text = "one\x1b[K\r\ntwo\x1b[K\r\n";
+        assert!(!first.contains("\x1b[2A") && first.contains(text), "{first:?}");
         let second = composed(&mut screen, &[line("three")], 79, 23);
-        assert!(second.contains("\x1b[2A"), "{second:?}");
-        assert!(second.contains("\x1b[J"), "what is left of the first goes: {second:?}");
+        let cleared = "\x1b[2Athree\x1b[K\r\n\x1b[K\r\n\x1b[K\x1b[1A";
+        assert!(second.contains(cleared), "what is left of the first goes: {second:?}");
+        assert!(!second.contains("\x1b[J"), "{second:?}");
         assert!(composed(&mut screen, &[], 79, 23).contains("\x1b[1A"));
     }
 
@@ -151,6 +165,6 @@ mod tests {
         assert!(composed(&mut screen, &lines, 20, 9).contains("\x1b[9A"));
         assert!(composed(&mut screen, &lines, 20, 4).contains("\x1b[4A"));
         let cut = composed(&mut screen, &[line(&"x".repeat(100))], 10, 4);
-        assert!(cut.contains("xxxxxxxxx…\r\n"), "{cut:?}");
+        assert!(cut.contains("xxxxxxxxx…\x1b[K"), "{cut:?}");
     }
 }

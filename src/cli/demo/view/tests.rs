@@ -45,8 +45,10 @@ fn scene() -> Scene {
     source.rejected("missing");
     source.rejected("missing");
     progress.query("bronze").describe("f", "append", "SELECT", false);
-    progress.query("endpoint_windows").describe("f", "append", "SELECT", true);
-    for table in ["bronze", "endpoint_windows", "anomaly-events", "dead-letters"] {
+    progress.query("traffic_windows").describe("f", "append", "SELECT", true);
+    for table in ["bronze", "traffic_windows", "anomaly-events", "dead-letters"] {
+        let directory = table.replace("anomaly-events", "anomalies");
+        progress.sink(table).describe("delta", &format!("./data/demo/{directory}"));
         progress.sink(table).committed(Some(31), 12_345, 62, 4_500_000, Duration::from_millis(9));
     }
     progress.epoch_committed(31, Duration::from_millis(40));
@@ -72,6 +74,7 @@ fn with_frame<T>(
         elapsed: Duration::from_secs(49),
         written: &scene.written,
         lag: 400,
+        rate: 5123.4,
         report: &report,
         anomalies: &report.recent_anomalies,
         detections: &detections,
@@ -97,15 +100,16 @@ fn everything_is_there_on_a_usual_terminal() {
         "Millpond demo  0:49 of 2:00",
         "41 %",
         "now     traffic spike on /products (5 times the usual requests)",
-        "in 0:16 error burst on /api/v1/cart",
-        "312,000 read, 312,400 written, lag 400",
+        "next in 0:16: error burst on /api/v1/cart",
+        "events  5,123/s   312,000 read, 312,400 written, lag 400",
         "15 s of event time behind the log",
         "epochs  31",
         "commit 40 ms",
-        "dead letters 3 (missing 2, not_json 1)",
+        "late    0 rows   dead letters 3 (missing 2, not_json 1)",
         "running, 0 restarts",
         "Delta table       version         rows   files       size",
         "bronze                 31       12,345      62     4.5 MB",
+        "anomalies              31       12,345",
         "anomalies  2, 1 of 4 scripted ones found, 1 false alarm",
         "critical traffic_spike  requests of /login 4,000",
         "(a false alarm)",
