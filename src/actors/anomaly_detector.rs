@@ -35,7 +35,7 @@ pub struct AnomalyDetector {
 }
 
 impl AnomalyDetector {
-    fn take(&mut self, flow: Flow) -> Result<(), DetectError> {
+    fn take(&mut self, flow: Flow) -> Result<(), DetectorError> {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
             Err(error) => {
@@ -62,7 +62,7 @@ impl AnomalyDetector {
         }
     }
 
-    fn advance(&mut self, time: i64, from: usize) -> Result<(), DetectError> {
+    fn advance(&mut self, time: i64, from: usize) -> Result<(), DetectorError> {
         if let Some(slot) = self.watermarks.get_mut(from) {
             *slot = (*slot).max(Some(time));
         }
@@ -83,13 +83,13 @@ impl AnomalyDetector {
             self.progress.anomaly(summary);
         }
         self.show();
-        self.outlet.send(Item::Rows(to_batch(&found), None));
+        self.outlet.send(Item::Rows(to_batch(&found)?, None));
         Ok(())
     }
 
-    fn snapshot(&mut self, epoch: u64) -> Result<(), DetectError> {
+    fn snapshot(&mut self, epoch: u64) -> Result<(), DetectorError> {
         fail::fail_point!("anomaly_detector_snapshot");
-        let bytes = join(&self.detector.snapshot()?, &self.buffer.snapshot());
+        let bytes = join(&self.detector.snapshot()?, &self.buffer.snapshot()?);
         self.checkpoint.do_send(PartOfEpoch {
             epoch,
             part: Part::Operator { name: operator_name(&self.name.member), bytes },
@@ -104,15 +104,6 @@ impl AnomalyDetector {
         self.own_progress.series(series);
         DetectorSeries { pipeline: &self.pipeline, detector: &self.name.member, series }.emit();
     }
-}
-
-/// What stops a detector.
-#[derive(Debug, thiserror::Error)]
-enum DetectError {
-    #[error(transparent)]
-    Detector(#[from] DetectorError),
-    #[error("the query's rows can't be read: {0}")]
-    Rows(#[from] arrow::error::ArrowError),
 }
 
 fn summary(anomaly: &Anomaly) -> AnomalySummary {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::Anomaly;
+use super::{Anomaly, DetectorError};
 
 /// One row an anomaly, no column nullable:
 ///
@@ -39,7 +39,11 @@ pub fn anomaly_schema() -> SchemaRef {
 }
 
 /// The rows of [`anomaly_schema`], in the order given.
-pub fn to_batch(anomalies: &[Anomaly]) -> RecordBatch {
+///
+/// # Errors
+///
+/// [`DetectorError::Batch`] if Arrow refuses the columns.
+pub fn to_batch(anomalies: &[Anomaly]) -> Result<RecordBatch, DetectorError> {
     fn text<'a>(of: impl Iterator<Item = &'a str>) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(of))
     }
@@ -64,9 +68,7 @@ pub fn to_batch(anomalies: &[Anomaly]) -> RecordBatch {
         text(all().map(|a| a.severity.as_str())),
         text(all().map(|a| a.reason.as_str())),
     ];
-    RecordBatch::try_new(anomaly_schema(), columns)
-        // The columns above are the schema's, one value an anomaly each: a test keeps it so.
-        .expect("columns fit the schema")
+    Ok(RecordBatch::try_new(anomaly_schema(), columns)?)
 }
 
 #[cfg(test)]
@@ -90,12 +92,12 @@ mod tests {
             severity: Severity::Critical,
             reason: "why".into(),
         };
-        let batch = to_batch(&[anomaly.clone(), anomaly]);
+        let batch = to_batch(&[anomaly.clone(), anomaly]).unwrap();
         assert_eq!(batch.schema(), anomaly_schema());
         assert_eq!(batch.num_rows(), 2);
         let shown = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
         assert!(shown.contains("1970-01-01T00:01:00Z"), "{shown}");
         assert!(shown.contains("critical"), "{shown}");
-        assert_eq!(to_batch(&[]).num_rows(), 0);
+        assert_eq!(to_batch(&[]).unwrap().num_rows(), 0);
     }
 }

@@ -7,6 +7,9 @@
 //! are 6.3 deviations by Wilson, and 3.1 by the exact binomial; this gives 3.3. That the rate before
 //! is itself only known from N requests is part of it: K = 0 of N = 50 is not "never".
 
+/// Trials count up to here: beyond, the terms' rounding is larger than what more trials tell.
+const MAX_TRIALS: f64 = 1e9;
+
 /// k of n: events of a number of trials. Fractions are welcome (decayed sums).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Tally {
@@ -22,6 +25,10 @@ impl Tally {
     /// Events over trials; 0 without trials.
     pub fn rate(&self) -> f64 {
         if self.trials > 0.0 { (self.events / self.trials).clamp(0.0, 1.0) } else { 0.0 }
+    }
+
+    fn capped(&self) -> Self {
+        if self.trials > MAX_TRIALS { self.scaled(MAX_TRIALS / self.trials) } else { *self }
     }
 
     /// The same rate from `factor` times as many trials.
@@ -47,6 +54,7 @@ pub fn deviance(now: Tally, before: Tally) -> f64 {
     if now.trials <= 0.0 || before.trials <= 0.0 {
         return 0.0;
     }
+    let (now, before) = (now.capped(), before.capped());
     let rate = now.plus(before).rate();
     let part = |tally: Tally| {
         let events = tally.events.clamp(0.0, tally.trials);
@@ -104,6 +112,15 @@ mod tests {
         assert!(z > 1.0 && z < 3.0, "{z}");
         assert_eq!(deviance(Tally::new(1.0, 10.0), Tally::default()), 0.0);
         assert_eq!(deviance(Tally::default(), Tally::new(1.0, 10.0)), 0.0);
+    }
+
+    #[test]
+    fn numbers_beyond_all_counting_are_no_alarm() {
+        for trials in [1e12, 1e20, 1e29] {
+            let tally = Tally::new(trials / 7.0, trials);
+            assert!(deviance(tally, tally.scaled(1.7)) < 1.0, "{trials}");
+            assert!(deviance(Tally::new(50.0, 50.0), tally) > 100.0, "{trials}");
+        }
     }
 
     #[test]

@@ -170,7 +170,11 @@ impl WindowBuffer {
     }
 
     /// All it holds, versioned.
-    pub fn snapshot(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Detector::snapshot`](super::Detector::snapshot).
+    pub fn snapshot(&self) -> Result<Vec<u8>, DetectorError> {
         let mut out = Writer::new(KIND);
         out.i64(self.window_us);
         out.time(self.last);
@@ -185,7 +189,7 @@ impl WindowBuffer {
                 out.bits(*weight);
             }
         }
-        out.finish()
+        Ok(out.finish())
     }
 
     /// Replaces what it holds by a snapshot. On error it is as it was.

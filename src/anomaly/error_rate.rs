@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::band::{Band, Grading, Side};
+use super::band::{Band, Grading, Side, student};
 use super::binomial::{Tally, band, deviance};
 use super::run::{Run, Step};
 use super::series::{SeriesMap, SeriesState};
@@ -20,8 +20,12 @@ use super::{Anomaly, Detector, DetectorError, DetectorStats, MAX_VALUE, SeriesVa
 /// squared standard normal variable so clipped is 0.9950.
 const DISPERSION_CLIP: f64 = 9.0;
 const DISPERSION_MEAN: f64 = 0.995;
-/// Beyond this, the series is no rate of independent requests at all.
+/// Bounds of the dispersion: it must be able to come back from one side, and on the other the
+/// series is no rate of requests at all.
+const MIN_DISPERSION: f64 = 0.1;
 const MAX_DISPERSION: f64 = 1e4;
+/// Part of a window's information on the dispersion that the clipping leaves.
+const EFFICIENCY: f64 = 0.7;
 /// How long the rate before a learnt change is remembered, in multiples of `relearn_after`.
 const REMEMBERED: u32 = 10;
 
@@ -30,7 +34,7 @@ const REMEMBERED: u32 = 10;
 struct Estimate {
     /// Errors and requests of the windows before, older ones fading.
     tally: Tally,
-    /// Variance over that of a binomial rate, at least 1.
+    /// Variance over that of a binomial rate, as seen.
     dispersion: f64,
     windows: u32,
 }
@@ -73,8 +77,10 @@ impl SeriesState for State {
         };
         let run = Run::read(input)?;
         let count = input.count(8)?;
-        let recent =
-            (0..count).map(|_| Ok((input.f32()?, input.f32()?))).collect::<Result<_, _>>()?;
+        let mut recent = Vec::with_capacity(count);
+        for _ in 0..count {
+            recent.push((input.f32()?, input.f32()?));
+        }
         Ok(State { now, before, run, recent })
     }
 }
@@ -88,7 +94,7 @@ fn write_estimate(estimate: &Estimate, out: &mut Writer) {
 
 fn read_estimate(input: &mut Reader<'_>) -> Result<Estimate, DetectorError> {
     let tally = Tally::new(input.f64()?, input.f64()?);
-    Ok(Estimate { tally, dispersion: input.f64()?.max(1.0), windows: input.u32()? })
+    Ok(Estimate { tally, dispersion: input.f64()?, windows: input.u32()? })
 }
 
 /// See the module.
@@ -199,9 +205,18 @@ impl State {
 }
 
 impl Estimate {
+    /// By how much fewer requests to count: never less than binomial, and what is beyond that
+    /// for more than was seen while it was seen in few windows.
+    fn excess(&self, p: &Parameters) -> f64 {
+        let memory = 2.0 / p.smoothing;
+        let freedom = EFFICIENCY * f64::from(self.windows).min(memory);
+        let widen = student(p.threshold, freedom) / p.threshold;
+        1.0 + ((self.dispersion - 1.0) * widen * widen).max(0.0)
+    }
+
     /// What a window of so many requests may have.
     fn band(&self, trials: f64, p: &Parameters) -> Band {
-        let thinner = 1.0 / self.dispersion;
+        let thinner = 1.0 / self.excess(p);
         let (lower, upper) = band(self.tally.scaled(thinner), trials * thinner, p.threshold);
         Band { expected: self.tally.rate(), lower, upper: upper.max(self.practical(trials, p)) }
     }
@@ -217,7 +232,7 @@ impl Estimate {
         if rate > expected && rate <= self.practical(tally.trials, p) {
             return Side::Inside;
         }
-        let limit = p.threshold * p.threshold * self.dispersion;
+        let limit = p.threshold * p.threshold * self.excess(p);
         match deviance(tally, self.tally) > limit {
             false => Side::Inside,
             true if rate > expected => Side::Above,
@@ -233,7 +248,7 @@ impl Estimate {
         let dispersion = self.dispersion * (1.0 + gain * (excess / DISPERSION_MEAN - 1.0));
         Estimate {
             tally: self.tally.scaled(1.0 - p.smoothing).plus(tally),
-            dispersion: dispersion.clamp(1.0, MAX_DISPERSION),
+            dispersion: dispersion.clamp(MIN_DISPERSION, MAX_DISPERSION),
             windows,
         }
     }
@@ -266,7 +281,7 @@ fn first_estimate(recent: &[(f32, f32)], p: &Parameters) -> Estimate {
         / tallies.len().max(1) as f64;
     Estimate {
         tally,
-        dispersion: mean.clamp(1.0, MAX_DISPERSION),
+        dispersion: mean.clamp(MIN_DISPERSION, MAX_DISPERSION),
         windows: u32::try_from(tallies.len()).unwrap_or(u32::MAX),
     }
 }

@@ -157,7 +157,7 @@ pub struct DetectorStats {
     pub ignored: u64,
 }
 
-/// A snapshot that cannot be taken or restored.
+/// A snapshot that cannot be taken or restored, or a batch that cannot be read or made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DetectorError {
     #[error("the state of a {found} detector cannot be restored into a {expected} detector")]
@@ -166,6 +166,14 @@ pub enum DetectorError {
     Version { found: u8, known: u8 },
     #[error("detector state is damaged at byte {offset}: {detail}")]
     Corrupt { offset: usize, detail: &'static str },
+    #[error("a batch does not fit the detector: {0}")]
+    Batch(String),
+}
+
+impl From<arrow::error::ArrowError> for DetectorError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        DetectorError::Batch(error.to_string())
+    }
 }
 
 /// A streaming detector: causal, with bounded memory and no clock of its own.

@@ -179,7 +179,7 @@ mod tests {
             (p.threshold, p.direction, p.measure.as_str()),
             (4.0, super::super::spec::Direction::Both, "hits")
         );
-        assert_eq!(p.warm_up, 12);
+        assert_eq!(p.warm_up, 10);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //!
 //! as a stream has to say it: the mean is that of the windows *before*. `scope = "all"` takes one
 //! mean over all series, as the SQL does; `scope = "series"` (the default) one for each, because
-//! over all of them a popular endpoint is above 3 times the mean for good. An outlying value goes
-//! into the mean as the limit it broke, so that a burst does not hide the next one; with
-//! `clip = false` it goes in whole, as in the SQL. The rule knows nothing of noise: a
+//! over all of them a popular endpoint is above 3 times the mean for good. A value above the limit
+//! is left out of its series' mean (unless it stays there for `relearn_after` windows), and goes
+//! into a mean over all series as the limit, so that a burst does not hide the next one; with
+//! `robust = false` it goes in whole, as in the SQL. The rule knows nothing of noise: a
 //! series of some ten requests a window breaks it by chance, which is what `min_value` is for.
 
 use std::sync::Arc;
@@ -49,14 +50,17 @@ impl Mean {
             self.add(value, p.memory);
             return;
         };
-        self.add(if p.clip { value.min(band.upper) } else { value }, p.memory);
-        match self.run.step(if value > band.upper { Side::Above } else { Side::Inside }) {
+        let above = value > band.upper;
+        if !above || !p.robust {
+            self.add(value, p.memory);
+        }
+        match self.run.step(if above { Side::Above } else { Side::Inside }) {
             Step::Quiet => self.outside = (0.0, 0),
             Step::Easing => {}
             Step::Began => self.outside = (value, 1),
             Step::Grew => self.outside = (self.outside.0 + value, self.outside.1 + 1),
         }
-        if p.clip && self.run.length() >= p.relearn_after {
+        if p.robust && self.run.length() >= p.relearn_after {
             let (sum, values) = self.outside;
             *self = Mean { mean: sum / values.max(1) as f64, values, ..Mean::default() };
         }
@@ -130,7 +134,7 @@ impl RatioToMean {
         let warm = self.windows >= p.warm_up as u64;
         let band = self.all.band(p);
         for item in usable {
-            let limit = if warm && p.clip { band.upper } else { f64::INFINITY };
+            let limit = if warm && p.robust { band.upper } else { f64::INFINITY };
             self.all.add(item.value.min(limit), p.memory);
         }
         if !usable.is_empty() {

@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::parameters::nearest;
-use super::{SeriesValue, SpecError};
+use super::{DetectorError, SeriesValue, SpecError};
 
 /// Between the parts of a key of several columns.
 const SEPARATOR: &str = " · ";
@@ -101,10 +101,10 @@ impl SeriesReader {
     ///
     /// # Errors
     ///
-    /// [`ArrowError`] if the batch is not of the reader's schema.
-    pub fn read(&self, batch: &RecordBatch) -> Result<Read, ArrowError> {
+    /// [`DetectorError::Batch`] if the batch is not of the reader's schema.
+    pub fn read(&self, batch: &RecordBatch) -> Result<Read, DetectorError> {
         if batch.num_columns() != self.schema.fields().len() {
-            return Err(ArrowError::SchemaError(format!(
+            return Err(DetectorError::Batch(format!(
                 "a detector's input has {} columns, expected {}",
                 batch.num_columns(),
                 self.schema.fields().len()
@@ -133,7 +133,7 @@ impl SeriesReader {
                     key.push_str(SEPARATOR);
                 }
                 write!(key, "{}", part.value(row))
-                    .map_err(|_| ArrowError::CastError("a key has no text".to_owned()))?;
+                    .map_err(|_| DetectorError::Batch("a key has no text".to_owned()))?;
             }
             let weight = match &weights {
                 None => 1.0,

@@ -113,16 +113,25 @@ impl<S: SeriesState> SeriesMap<S> {
         if let Some(at) = self.touch(key, window_start) {
             return Some(at);
         }
-        if self.slots.len() >= self.max {
-            let oldest = self.oldest;
-            if oldest == NONE || self.slots[oldest as usize].seen >= window_start {
-                self.refused += 1;
-                return None;
-            }
-            self.evicted += 1;
-            self.remove(oldest);
+        if self.slots.len() < self.max {
+            return Some(self.push(key.clone(), window_start, make()));
         }
-        Some(self.push(key.clone(), window_start, make()))
+        let oldest = self.oldest;
+        if oldest == NONE || self.slots[oldest as usize].seen >= window_start {
+            self.refused += 1;
+            return None;
+        }
+        // In its very place, so that the places of the window's other series hold.
+        self.evicted += 1;
+        self.unlink(oldest);
+        let slot = &mut self.slots[oldest as usize];
+        self.index.remove(&slot.key);
+        slot.key = key.clone();
+        slot.seen = window_start;
+        slot.state = make();
+        self.index.insert(key.clone(), oldest);
+        self.link_newest(oldest);
+        Some(oldest)
     }
 
     pub fn state(&self, place: u32) -> &S {

@@ -133,8 +133,8 @@ parameters! {
         measure: String = "requests".into(), "text", |v| !v.is_empty();
         /// Unit of the value, for words. Default none.
         unit: String = String::new(), "text", |_| true;
-        /// Width of the band, in robust standard deviations. Default 5.
-        threshold: f64 = 5.0, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
+        /// Width of the band, in robust standard deviations. Default 4.5.
+        threshold: f64 = 4.5, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
         /// Only beyond this factor of the expected value does a deviation matter. Default 1.5.
         min_ratio: f64 = 1.5, "a number from 1 to 1000", |v| (1.0..=1e3).contains(v);
         /// A count up to this is no spike. Default 10.
@@ -144,14 +144,15 @@ parameters! {
         /// A known series without a row: its count was 0 ("zero"), or nothing is known ("skip").
         /// Default "auto": "zero" if drops are reported, else "skip".
         missing: Missing = Missing::Auto, "\"auto\", \"zero\" or \"skip\"", |_| true;
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Weight of the newest window in the level. Default 0.1.
         smoothing: f64 = 0.1, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the level. Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Series remembered at most. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000", |v| (1..=10_000_000).contains(v);
+        max_series: usize = 10_000, "a whole number from 1 to 10000000",
+            |v| (1..=10_000_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.
@@ -178,14 +179,15 @@ parameters! {
         min_weight: f64 = 1.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
         /// Slower ("up"), faster ("down") or both. Default "up".
         direction: Direction = Direction::Up, "\"up\", \"down\" or \"both\"", |_| true;
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Weight of the newest window in the level. Default 0.1.
         smoothing: f64 = 0.1, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the level. Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Series remembered at most. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000", |v| (1..=10_000_000).contains(v);
+        max_series: usize = 10_000, "a whole number from 1 to 10000000",
+            |v| (1..=10_000_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.
@@ -200,20 +202,21 @@ parameters! {
     ErrorRate = "error_rate" {
         /// What the value is called in words. Default "error rate".
         measure: String = "error rate".into(), "text", |v| !v.is_empty();
-        /// Width of the band, in standard deviations of a binomial rate. Default 5.
-        threshold: f64 = 5.0, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
+        /// Width of the band, in standard deviations of a binomial rate. Default 4.5.
+        threshold: f64 = 4.5, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
         /// Only so much above the expected rate does a rate matter. Default 0.02.
         min_change: f64 = 0.02, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// So many errors in a window, or fewer, are no alarm. Default 3.
         min_errors: f64 = 3.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
-        /// Windows of a series before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows of a series before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Part of the requests before that every window takes from memory. Default 0.02.
         smoothing: f64 = 0.02, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows outside the band after which that is the rate. Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Series remembered at most. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000", |v| (1..=10_000_000).contains(v);
+        max_series: usize = 10_000, "a whole number from 1 to 10000000",
+            |v| (1..=10_000_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.
@@ -227,8 +230,8 @@ parameters! {
     ClientShare = "client_share" {
         /// What the value is called in words. Default "requests".
         measure: String = "requests".into(), "text", |v| !v.is_empty();
-        /// Width of the band around the usual share, in standard deviations. Default 5.
-        threshold: f64 = 5.0, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
+        /// Width of the band around the usual share, in standard deviations. Default 4.5.
+        threshold: f64 = 4.5, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
         /// A share of all up to this is no alarm. Default 0.05.
         min_share: f64 = 0.05, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Only beyond this factor of its usual share is a client out of line. Default 2.
@@ -238,17 +241,19 @@ parameters! {
         /// A count up to this is no alarm. Default 30.
         min_count: f64 = 30.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
         /// Windows with fewer clients are learnt and not judged. Default 10.
-        min_clients: usize = 10, "a whole number from 2 to 1000000", |v| (2..=1_000_000).contains(v);
+        min_clients: usize = 10, "a whole number from 2 to 1000000",
+            |v| (2..=1_000_000).contains(v);
         /// Requests that a client makes in one go. Default 10.
         burst: f64 = 10.0, "a number from 1 to 1000000", |v| (1.0..=1e6).contains(v);
-        /// Windows before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Windows before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
         /// Part of the requests before that every window takes from memory. Default 0.02.
         smoothing: f64 = 0.02, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
         /// Windows out of line after which that is a client's usual share. Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Large clients remembered at most. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000", |v| (1..=10_000_000).contains(v);
+        max_series: usize = 10_000, "a whole number from 1 to 10000000",
+            |v| (1..=10_000_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.
@@ -267,17 +272,19 @@ parameters! {
         scope: Scope = Scope::Series, "\"series\" or \"all\"", |_| true;
         /// A value up to this is no alarm. Default 0.
         min_value: f64 = 0.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
-        /// Whether a value above the limit goes into the mean as the limit. Default true.
-        clip: bool = true, "true or false", |_| true;
+        /// Whether values above the limit are kept from raising the mean: left out of a series'
+        /// own, taken as the limit in that of all. Default true.
+        robust: bool = true, "true or false", |_| true;
         /// Values that the mean goes back over; 0: all there were. Default 0.
         memory: u64 = 0, "a whole number of at least 0", |_| true;
-        /// Windows (of a series) before the first judgement. Default 12.
-        warm_up: usize = 12, "a whole number from 1 to 1000", |v| (1..=1000).contains(v);
+        /// Windows (of a series) before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 1 to 1000", |v| (1..=1000).contains(v);
         /// Windows above the limit after which a series' mean starts anew from them (unless
-        /// `clip` is false or `scope` is "all"). Default 60.
+        /// `robust` is false or `scope` is "all"). Default 60.
         relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Series remembered at most. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000", |v| (1..=10_000_000).contains(v);
+        max_series: usize = 10_000, "a whole number from 1 to 10000000",
+            |v| (1..=10_000_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.

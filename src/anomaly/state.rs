@@ -184,8 +184,7 @@ impl<'a> Reader<'a> {
 
     pub fn text(&mut self) -> Result<Arc<str>, DetectorError> {
         let length = self.count(1)?;
-        let bytes = self.take(length)?;
-        match std::str::from_utf8(bytes) {
+        match std::str::from_utf8(self.take(length)?) {
             Ok(text) => Ok(Arc::from(text)),
             Err(_) => Err(self.corrupt("text is not UTF-8")),
         }

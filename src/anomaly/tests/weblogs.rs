@@ -1,0 +1,192 @@
+//! The detectors on the traffic of the web log generator, as the demo has it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Deserialize;
+
+use super::super::{SeriesValue, WindowSlice, build};
+use super::spec;
+use crate::weblog::{
+    AnomalyKind, DEFAULT_START, Generator, GeneratorOptions, Rate, Script, TrueAnomaly, records,
+};
+
+const MINUTE: i64 = 60_000_000;
+
+#[derive(Deserialize)]
+struct Record<'a> {
+    timestamp: chrono::DateTime<chrono::Utc>,
+    ip: &'a str,
+    endpoint: &'a str,
+    status_code: u16,
+    response_time: f64,
+}
+
+/// One endpoint in one window.
+#[derive(Default)]
+struct Endpoint {
+    times: Vec<f64>,
+    errors: f64,
+    failures: f64,
+}
+
+#[derive(Default)]
+struct Window {
+    endpoints: BTreeMap<String, Endpoint>,
+    clients: HashMap<String, f64>,
+}
+
+/// The log's windows by their starts, and what was wrong when.
+fn windows(
+    options: GeneratorOptions,
+    span: i64,
+    length: i64,
+) -> (BTreeMap<i64, Window>, Vec<TrueAnomaly>) {
+    let until = options.start + span;
+    let from = options.start;
+    let mut generator = Generator::new(options).unwrap();
+    let mut windows = BTreeMap::<i64, Window>::new();
+    let (mut buffer, mut ends) = (Vec::new(), Vec::new());
+    while generator.fill_until(&mut buffer, &mut ends, until, 10_000) > 0 {
+        for record in records(&buffer, &ends) {
+            // Broken ones are the decoder's to refuse.
+            let Ok(record) = serde_json::from_slice::<Record>(record) else { continue };
+            let at = record.timestamp.timestamp_micros();
+            if at < from {
+                continue;
+            }
+            let window = windows.entry(at - at.rem_euclid(length)).or_default();
+            if !window.endpoints.contains_key(record.endpoint) {
+                window.endpoints.insert(record.endpoint.to_owned(), Endpoint::default());
+            }
+            if let Some(endpoint) = window.endpoints.get_mut(record.endpoint) {
+                endpoint.times.push(record.response_time);
+                endpoint.errors += f64::from(u8::from(record.status_code >= 400));
+                endpoint.failures += f64::from(u8::from(record.status_code >= 500));
+            }
+            match window.clients.get_mut(record.ip) {
+                Some(count) => *count += 1.0,
+                None => {
+                    window.clients.insert(record.ip.to_owned(), 1.0);
+                }
+            }
+        }
+        buffer.clear();
+        ends.clear();
+    }
+    (windows, generator.ground_truth())
+}
+
+/// A detector and what it looks at in a window.
+type View = (&'static str, &'static str, fn(&mut Window) -> Vec<SeriesValue>);
+
+fn by_endpoint(window: &mut Window, of: fn(&mut Endpoint) -> f64) -> Vec<SeriesValue> {
+    window
+        .endpoints
+        .iter_mut()
+        .map(|(key, endpoint)| SeriesValue {
+            key: key.as_str().into(),
+            value: of(endpoint),
+            weight: endpoint.times.len() as f64,
+        })
+        .collect()
+}
+
+fn percentile(endpoint: &mut Endpoint) -> f64 {
+    endpoint.times.sort_by(f64::total_cmp);
+    endpoint.times[(endpoint.times.len() * 95 / 100).min(endpoint.times.len() - 1)]
+}
+
+const VIEWS: &[View] = &[
+    ("traffic_spike", "count", |w| by_endpoint(w, |e| e.times.len() as f64)),
+    ("error_rate", ">= 400", |w| by_endpoint(w, |e| e.errors / e.times.len() as f64)),
+    ("error_rate", ">= 500", |w| by_endpoint(w, |e| e.failures / e.times.len() as f64)),
+    ("response_time", "mean", |w| {
+        by_endpoint(w, |e| e.times.iter().sum::<f64>() / e.times.len() as f64)
+    }),
+    ("response_time", "p95", |w| by_endpoint(w, percentile)),
+    ("client_share", "count", |w| {
+        let clients: BTreeMap<&String, &f64> = w.clients.iter().collect();
+        clients
+            .into_iter()
+            .map(|(ip, count)| SeriesValue { key: ip.as_str().into(), value: *count, weight: 1.0 })
+            .collect()
+    }),
+    ("ratio_to_mean", "total", |w| {
+        let total: usize = w.endpoints.values().map(|e| e.times.len()).sum();
+        vec![SeriesValue { key: "".into(), value: total as f64, weight: 1.0 }]
+    }),
+];
+
+/// Whether a kind of detector has to find an anomaly.
+fn finds(kind: &str, anomaly: AnomalyKind) -> bool {
+    match anomaly {
+        AnomalyKind::TrafficSpike => kind == "traffic_spike",
+        AnomalyKind::ErrorBurst => kind == "error_rate",
+        AnomalyKind::SlowDown => kind == "response_time",
+        AnomalyKind::AbusiveIp => kind == "client_share",
+    }
+}
+
+/// Runs all views and gives (alerts outside every anomaly, anomalies not found in two windows).
+fn run(options: GeneratorOptions, span: i64, length: i64) -> (Vec<String>, Vec<String>) {
+    let (mut windows, truth) = windows(options, span, length);
+    let (mut wrong, mut missed) = (Vec::new(), Vec::new());
+    for (kind, what, view) in VIEWS {
+        let mut detector = build(kind, &spec(kind, ""));
+        let mut found = BTreeSet::new();
+        for (start, window) in &mut windows {
+            let series = view(window);
+            let end = start + length;
+            for a in detector.observe(&WindowSlice { start: *start, end, series: &series }) {
+                found.insert((*start, a.key.to_string()));
+                // What goes wrong in one place is seen in others, so only the time counts.
+                if !truth.iter().any(|t| t.start < end && *start < t.end) {
+                    wrong.push(format!("{kind} of {what}: {}", a.reason));
+                }
+            }
+        }
+        for t in truth.iter().filter(|t| finds(kind, t.kind)) {
+            let first = t.start - t.start.rem_euclid(length);
+            let seen = found.iter().any(|(start, key)| {
+                (first..=first + length).contains(start) && (t.key == "all" || *key == t.key)
+            });
+            if !seen {
+                missed.push(format!("{kind} of {what}: {:?} of {}", t.kind, t.key));
+            }
+        }
+    }
+    (wrong, missed)
+}
+
+fn options(seed: u64, rate: f64, script: Script) -> GeneratorOptions {
+    let rate = Rate::PerEventSecond(rate);
+    GeneratorOptions {
+        seed,
+        start: DEFAULT_START,
+        rate,
+        diurnal: 1.0,
+        script,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn an_hour_of_normal_traffic_has_no_false_alert() {
+    for (seed, rate, length) in [(1, 300.0, MINUTE), (2, 100.0, MINUTE), (3, 200.0, MINUTE / 6)] {
+        let (wrong, _) = run(options(seed, rate, Script::none()), 60 * MINUTE, length);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[test]
+fn what_is_on_the_script_is_found_within_two_windows() {
+    for (script, span, length) in [
+        (Script::demo(), 30 * MINUTE, MINUTE / 6),
+        (Script::demo(), 30 * MINUTE, MINUTE / 2),
+        (Script::hourly(), 60 * MINUTE, MINUTE),
+    ] {
+        let (wrong, missed) = run(options(4, 300.0, script), span, length);
+        assert!(missed.is_empty(), "windows of {length}: {missed:#?}");
+        assert!(wrong.is_empty(), "windows of {length}: {wrong:#?}");
+    }
+}
