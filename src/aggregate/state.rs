@@ -266,6 +266,11 @@ impl WindowState {
         })
     }
 
+    /// Windows that are open and have rows; cheaper than [`stats`](Self::stats).
+    pub fn open_windows(&self) -> usize {
+        self.panes.len()
+    }
+
     /// The watermark of the last [`advance`](Self::advance) or restore.
     pub fn watermark(&self) -> Option<i64> {
         self.watermark
