@@ -68,7 +68,7 @@ impl Retrying {
         if !error.is_transient() {
             return Err(error);
         }
-        let pause = backoff.next();
+        let pause = backoff.pause();
         self.health.set_waiting(true);
         self.progress.retrying(&error.to_string(), backoff.attempts(), pause);
         SinkRetrying {

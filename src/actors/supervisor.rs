@@ -432,7 +432,7 @@ impl PipelineSupervisor {
                 self.restarts - 1
             )));
         }
-        let pause = self.backoff.next();
+        let pause = self.backoff.pause();
         self.not_before = Some(Instant::now() + pause);
         self.parts.progress.fault(&format!("{actor}[{member}]"), error);
         self.parts.progress.restarted();
