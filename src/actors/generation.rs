@@ -150,9 +150,11 @@ pub async fn recover(
     mut start_offset: impl FnMut(&PartitionId) -> Result<i64, KafkaError>,
 ) -> Result<Recovered, StartError> {
     let blueprint = &parts.blueprint;
+    let mut fell_back = false;
     let epoch = match parts.store.latest()? {
         Some(latest) => {
             if let Some(fallback) = &latest.fallback {
+                fell_back = true;
                 tracing::error!(
                     newest = fallback.newest,
                     using = latest.epoch.number,
@@ -233,6 +235,10 @@ pub async fn recover(
             }
             points.insert(id.clone(), point);
         }
+    }
+    if let (Some(epoch), true) = (&epoch, fell_back) {
+        // No table is ahead of the older epoch, so nothing of the unreadable one was committed.
+        parts.store.discard_after(epoch.number)?;
     }
     Ok(Recovered { tables, epoch, instance, points })
 }

@@ -4,6 +4,7 @@
 //! drain, back off) that reads as one function, and a mailbox would cut it into states.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -156,13 +157,7 @@ impl PipelineSupervisor {
         options: RunOptions,
     ) -> Result<Self, PipelineError> {
         let settings = &blueprint.settings;
-        let store = CheckpointStore::open(&settings.checkpoint.directory).map_err(|error| {
-            let text = error.to_string();
-            match error {
-                CheckpointError::Locked { .. } => PipelineError::Refused(text),
-                _ => PipelineError::Failed(text),
-            }
-        })?;
+        let store = open_store(&settings.checkpoint.directory, options.resume_from_table)?;
         declare(&blueprint, &progress);
         let (tell, events) = mpsc::unbounded_channel();
         let sources = blueprint
@@ -719,6 +714,25 @@ impl PipelineSupervisor {
             .emit();
         self.state = Some(state);
     }
+}
+
+/// Opens the ledger. A damaged one is refused, or moved aside if positions may come from tables.
+fn open_store(dir: &Path, resume_from_table: bool) -> Result<CheckpointStore, PipelineError> {
+    let open = || CheckpointStore::open(dir).and_then(|store| store.latest().map(|_| store));
+    let result = match open() {
+        Err(error @ CheckpointError::Corrupt { .. }) if resume_from_table => {
+            let moved = CheckpointStore::set_aside(dir);
+            tracing::warn!(%error, to = ?moved.as_ref().ok(), "damaged checkpoint set aside");
+            moved.and_then(|_| open())
+        }
+        result => result,
+    };
+    result.map_err(|error| match error {
+        CheckpointError::Locked { .. } | CheckpointError::Corrupt { .. } => {
+            PipelineError::Refused(error.to_string())
+        }
+        _ => PipelineError::Failed(error.to_string()),
+    })
 }
 
 /// Declares everything that readiness waits for, before anything runs.
