@@ -171,6 +171,10 @@ impl Retrying {
             }
         };
         self.succeeded(&backoff);
+        if let Some(error) = &info.upkeep_error {
+            // The commit stands; the next one tries the log's checkpoint or clean-up again.
+            tracing::warn!(sink = %self.sink, error, "upkeep of the table's log failed");
+        }
         DeltaCommitted {
             pipeline: &self.pipeline,
             sink: &self.sink,

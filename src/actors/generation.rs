@@ -150,9 +150,11 @@ pub async fn recover(
     mut start_offset: impl FnMut(&PartitionId) -> Result<i64, KafkaError>,
 ) -> Result<Recovered, StartError> {
     let blueprint = &parts.blueprint;
+    let mut fell_back = false;
     let epoch = match parts.store.latest()? {
         Some(latest) => {
             if let Some(fallback) = &latest.fallback {
+                fell_back = true;
                 tracing::error!(
                     newest = fallback.newest,
                     using = latest.epoch.number,
@@ -233,6 +235,10 @@ pub async fn recover(
             }
             points.insert(id.clone(), point);
         }
+    }
+    if let (Some(epoch), true) = (&epoch, fell_back) {
+        // No table is ahead of the older epoch, so nothing of the unreadable one was committed.
+        parts.store.discard_after(epoch.number)?;
     }
     Ok(Recovered { tables, epoch, instance, points })
 }
@@ -717,6 +723,16 @@ impl<'a> Builder<'a> {
             idle_timeout_ms: watermark.idle_timeout_ms,
             advance_when_idle: watermark.wall_clock,
         };
+        // Partitions that the checkpoint knows and the group has not given us: while a member that
+        // died keeps its share until its session times out, or in the middle of a rebalance. Their
+        // rows are still to come, and windows that closed without them would drop those rows as
+        // late. They hold the watermark back like any other partition, until they are idle.
+        let elsewhere = epoch
+            .iter()
+            .flat_map(|epoch| &epoch.positions)
+            .filter(|(id, _)| *id.source == *source.name)
+            .filter(|(id, _)| assigned.partitions.iter().all(|(own, _)| own != *id))
+            .map(|(id, position)| (id.clone(), position.max_event_time));
         let mut tracker = Tracker::new(options);
         tracker.restore_watermark(restored);
         let name = ActorName::new("watermark_tracker", source.name.clone());
@@ -731,6 +747,7 @@ impl<'a> Builder<'a> {
                 .partitions
                 .iter()
                 .map(|(id, _)| (id.clone(), points.get(id).and_then(|point| point.max_event_time)))
+                .chain(elsewhere)
                 .collect(),
             shared: shared.clone(),
             outlets,
