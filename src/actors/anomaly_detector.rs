@@ -47,7 +47,16 @@ impl AnomalyDetector {
             Step::Held => Ok(()),
             Step::Process(Item::Rows(rows, _), _) => {
                 let read = self.reader.read(&rows)?;
-                self.buffer.push(read.items);
+                let pushed = self.buffer.push(read.items);
+                if read.skipped > 0 {
+                    let detector = &*self.name.member;
+                    tracing::debug!(detector, rows = read.skipped, "rows without a value");
+                }
+                if pushed.late + pushed.refused > 0 {
+                    let (late, refused) = (pushed.late, pushed.refused);
+                    let detector = &*self.name.member;
+                    tracing::warn!(detector, late, refused, "values that no window could take");
+                }
                 Ok(())
             }
             Step::Process(Item::Watermark(time), from) => self.advance(time, from as usize),

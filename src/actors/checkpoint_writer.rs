@@ -343,7 +343,7 @@ impl CheckpointWriter {
         let stats = match self.store.write(write) {
             Ok(stats) => stats,
             Err(error) if error.is_transient() => {
-                let pause = backoff.next();
+                let pause = backoff.pause();
                 EpochFailed { pipeline: &self.pipeline, number: in_flight.number, error: &error }
                     .emit();
                 self.progress.epoch_failed(&error.to_string());

@@ -68,7 +68,7 @@ impl Retrying {
         if !error.is_transient() {
             return Err(error);
         }
-        let pause = backoff.next();
+        let pause = backoff.pause();
         self.health.set_waiting(true);
         self.progress.retrying(&error.to_string(), backoff.attempts(), pause);
         SinkRetrying {
@@ -171,6 +171,10 @@ impl Retrying {
             }
         };
         self.succeeded(&backoff);
+        if let Some(error) = &info.upkeep_error {
+            // The commit stands; the next one tries the log's checkpoint or clean-up again.
+            tracing::warn!(sink = %self.sink, error, "upkeep of the table's log failed");
+        }
         DeltaCommitted {
             pipeline: &self.pipeline,
             sink: &self.sink,

@@ -46,6 +46,9 @@ const BUFFERED_VALUES: usize = 2_000_000;
 /// How far ahead of the watermark a partition may be read, beyond the watermark's delay.
 const AHEAD: Duration = Duration::from_secs(120);
 
+/// Actors, with what can be seen of them, by the index of their query.
+type ByQuery<A> = BTreeMap<usize, Vec<(Addr<A>, Arc<Health>)>>;
+
 /// Why a generation could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -147,9 +150,11 @@ pub async fn recover(
     mut start_offset: impl FnMut(&PartitionId) -> Result<i64, KafkaError>,
 ) -> Result<Recovered, StartError> {
     let blueprint = &parts.blueprint;
+    let mut fell_back = false;
     let epoch = match parts.store.latest()? {
         Some(latest) => {
             if let Some(fallback) = &latest.fallback {
+                fell_back = true;
                 tracing::error!(
                     newest = fallback.newest,
                     using = latest.epoch.number,
@@ -230,6 +235,10 @@ pub async fn recover(
             }
             points.insert(id.clone(), point);
         }
+    }
+    if let (Some(epoch), true) = (&epoch, fell_back) {
+        // No table is ahead of the older epoch, so nothing of the unreadable one was committed.
+        parts.store.discard_after(epoch.number)?;
     }
     Ok(Recovered { tables, epoch, instance, points })
 }
@@ -352,8 +361,7 @@ impl<'a> Builder<'a> {
 
         // Detectors and trackers are light, and share a thread.
         let light = self.start_threads(1)?;
-        let mut detectors: BTreeMap<usize, Vec<(Addr<AnomalyDetector>, Arc<Health>)>> =
-            BTreeMap::new();
+        let mut detectors: ByQuery<AnomalyDetector> = BTreeMap::new();
         let mut senders: BTreeMap<usize, InputId> = BTreeMap::new();
         for index in 0..blueprint.detectors.len() {
             let table = blueprint.detectors[index].table;
@@ -369,8 +377,7 @@ impl<'a> Builder<'a> {
         let windowed =
             blueprint.queries.iter().filter(|q| matches!(q.plan.stage, Stage::Windowed(_))).count();
         let operator_threads = self.start_threads((windowed * shards).min(self.cores))?;
-        let mut aggregators: BTreeMap<usize, Vec<(Addr<WindowAggregator>, Arc<Health>)>> =
-            BTreeMap::new();
+        let mut aggregators: ByQuery<WindowAggregator> = BTreeMap::new();
         let mut place = 0;
         for (index, query) in blueprint.queries.iter().enumerate() {
             let Stage::Windowed(_) = &query.plan.stage else { continue };
@@ -506,21 +513,13 @@ impl<'a> Builder<'a> {
         let blueprint = &self.parts.blueprint;
         let settings = &blueprint.settings;
         let name = ActorName::new("checkpoint_writer", settings.name.as_str());
-        let (mut replace_all, mut base) = (BTreeSet::new(), recovered.epoch.clone());
-        if let Some(epoch) = &base {
-            // Queries that are gone leave; on another number of shards all state moves.
-            replace_all.extend(
-                epoch
-                    .fingerprints
-                    .keys()
-                    .filter(|name| {
-                        epoch.shards != shards as u32
-                            || !blueprint.queries.iter().any(|query| *query.name == ***name)
-                    })
-                    .cloned(),
-            );
+        let mut replace_all = BTreeSet::new();
+        if let Some(epoch) = &recovered.epoch {
+            // Restored state is written whole with the first epoch, for the number of shards that
+            // there is now. All older segments go then, and those of queries that are gone.
+            replace_all.extend(epoch.fingerprints.keys().cloned());
         }
-        let mut base = base.take().unwrap_or_default();
+        let mut base = recovered.epoch.clone().unwrap_or_default();
         base.pipeline = settings.name.clone();
         base.shards = shards as u32;
         base.fingerprints = blueprint.fingerprints();
@@ -703,7 +702,7 @@ impl<'a> Builder<'a> {
         source: &SourceBlueprint,
         points: &BTreeMap<PartitionId, StartingPoint>,
         epoch: &Option<Epoch>,
-        aggregators: &BTreeMap<usize, Vec<(Addr<WindowAggregator>, Arc<Health>)>>,
+        aggregators: &ByQuery<WindowAggregator>,
         shared: &SharedWatermark,
     ) -> Result<Option<(Addr<WatermarkTracker>, Arc<Health>)>, StartError> {
         let Some(watermark) = &source.watermark else { return Ok(None) };
@@ -724,7 +723,17 @@ impl<'a> Builder<'a> {
             idle_timeout_ms: watermark.idle_timeout_ms,
             advance_when_idle: watermark.wall_clock,
         };
-        let mut tracker = Tracker::new(options.clone());
+        // Partitions that the checkpoint knows and the group has not given us: while a member that
+        // died keeps its share until its session times out, or in the middle of a rebalance. Their
+        // rows are still to come, and windows that closed without them would drop those rows as
+        // late. They hold the watermark back like any other partition, until they are idle.
+        let elsewhere = epoch
+            .iter()
+            .flat_map(|epoch| &epoch.positions)
+            .filter(|(id, _)| *id.source == *source.name)
+            .filter(|(id, _)| assigned.partitions.iter().all(|(own, _)| own != *id))
+            .map(|(id, position)| (id.clone(), position.max_event_time));
+        let mut tracker = Tracker::new(options);
         tracker.restore_watermark(restored);
         let name = ActorName::new("watermark_tracker", source.name.clone());
         let health = self.enter(name.clone());
@@ -738,6 +747,7 @@ impl<'a> Builder<'a> {
                 .partitions
                 .iter()
                 .map(|(id, _)| (id.clone(), points.get(id).and_then(|point| point.max_event_time)))
+                .chain(elsewhere)
                 .collect(),
             shared: shared.clone(),
             outlets,
@@ -751,7 +761,7 @@ impl<'a> Builder<'a> {
         arbiter: &ArbiterHandle,
         reader: ReaderParts,
         committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
-        aggregators: &BTreeMap<usize, Vec<(Addr<WindowAggregator>, Arc<Health>)>>,
+        aggregators: &ByQuery<WindowAggregator>,
     ) -> Result<Addr<PartitionReader>, StartError> {
         let blueprint = self.parts.blueprint.clone();
         let source = &blueprint.sources[reader.source_index];

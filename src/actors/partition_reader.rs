@@ -275,14 +275,14 @@ impl PartitionReader {
     fn send_batch(&mut self) -> Result<(), ReaderError> {
         let counts = std::mem::take(&mut self.pending.batch);
         let letters = match &mut self.dead_letters {
-            Some(route) if route.builder.len() > 0 => {
+            Some(route) if !route.builder.is_empty() => {
                 let letters = route.builder.finish()?;
                 (self.next > route.resume_at).then_some(letters)
             }
             _ => None,
         };
         let began = Instant::now();
-        let batch = if self.decoder.len() > 0 { Some(self.decoder.finish()?) } else { None };
+        let batch = if !self.decoder.is_empty() { Some(self.decoder.finish()?) } else { None };
         let took = counts.decode + began.elapsed();
         let bytes = batch.as_ref().map_or(0, RecordBatch::get_array_memory_size)
             + letters.as_ref().map_or(0, RecordBatch::get_array_memory_size);

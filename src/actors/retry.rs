@@ -23,7 +23,7 @@ impl Backoff {
 
     /// Counts a failed attempt and returns the pause before the next: between three quarters of
     /// the nominal pause and all of it, so that several daemons do not come back in step.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let doublings = self.attempts.min(20);
         self.attempts = self.attempts.saturating_add(1);
         let nominal = self.initial.saturating_mul(1 << doublings).min(self.max);
@@ -44,12 +44,12 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_cap() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let pauses: Vec<_> = (0..40).map(|_| backoff.next()).collect();
+        let pauses: Vec<_> = (0..40).map(|_| backoff.pause()).collect();
         assert!(pauses[0] >= Duration::from_millis(75) && pauses[0] <= Duration::from_millis(100));
         assert!(pauses[2] >= Duration::from_millis(300) && pauses[2] <= Duration::from_millis(400));
         assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(1)));
         assert_eq!(backoff.attempts(), 40);
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.pause() <= Duration::from_millis(100));
     }
 }

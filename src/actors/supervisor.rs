@@ -4,6 +4,7 @@
 //! drain, back off) that reads as one function, and a mailbox would cut it into states.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -156,13 +157,7 @@ impl PipelineSupervisor {
         options: RunOptions,
     ) -> Result<Self, PipelineError> {
         let settings = &blueprint.settings;
-        let store = CheckpointStore::open(&settings.checkpoint.directory).map_err(|error| {
-            let text = error.to_string();
-            match error {
-                CheckpointError::Locked { .. } => PipelineError::Refused(text),
-                _ => PipelineError::Failed(text),
-            }
-        })?;
+        let store = open_store(&settings.checkpoint.directory, options.resume_from_table)?;
         declare(&blueprint, &progress);
         let (tell, events) = mpsc::unbounded_channel();
         let sources = blueprint
@@ -374,7 +369,7 @@ impl PipelineSupervisor {
                 continue;
             }
             if self.available_now {
-                ask_ends(source)?;
+                ask_ends(source, &self.parts.blueprint.sources[index].name)?;
             }
             assigned.push(Assigned {
                 source: index,
@@ -432,7 +427,7 @@ impl PipelineSupervisor {
                 self.restarts - 1
             )));
         }
-        let pause = self.backoff.next();
+        let pause = self.backoff.pause();
         self.not_before = Some(Instant::now() + pause);
         self.parts.progress.fault(&format!("{actor}[{member}]"), error);
         self.parts.progress.restarted();
@@ -540,7 +535,10 @@ impl PipelineSupervisor {
             self.sources[index].ended.insert(partition);
         }
         let all = self.sources.iter().all(|source| {
-            source.assignment.as_ref().is_some_and(|(_, ids)| ids.len() == source.ended.len())
+            let ids = source.assignment.as_ref().map(|(_, ids)| ids);
+            ids.is_some_and(|ids| {
+                ids.len() == source.ended.len() && source.ends.keys().all(|id| ids.contains(id))
+            })
         });
         if all && self.finishing.is_none() {
             self.finishing = Some(Finishing::EndOfInput);
@@ -718,6 +716,25 @@ impl PipelineSupervisor {
     }
 }
 
+/// Opens the ledger. A damaged one is refused, or moved aside if positions may come from tables.
+fn open_store(dir: &Path, resume_from_table: bool) -> Result<CheckpointStore, PipelineError> {
+    let open = || CheckpointStore::open(dir).and_then(|store| store.latest().map(|_| store));
+    let result = match open() {
+        Err(error @ CheckpointError::Corrupt { .. }) if resume_from_table => {
+            let moved = CheckpointStore::set_aside(dir);
+            tracing::warn!(%error, to = ?moved.as_ref().ok(), "damaged checkpoint set aside");
+            moved.and_then(|_| open())
+        }
+        result => result,
+    };
+    result.map_err(|error| match error {
+        CheckpointError::Locked { .. } | CheckpointError::Corrupt { .. } => {
+            PipelineError::Refused(error.to_string())
+        }
+        _ => PipelineError::Failed(error.to_string()),
+    })
+}
+
 /// Declares everything that readiness waits for, before anything runs.
 fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     progress.set_checkpoint_limit(blueprint.settings.checkpoint.timeout);
@@ -742,17 +759,15 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     }
 }
 
-fn ask_ends(source: &mut SourceState) -> Result<(), KafkaError> {
-    let (Some(group), Some((_, partitions))) = (&source.group, &source.assignment) else {
-        return Ok(());
-    };
-    for id in partitions {
-        if source.ends.contains_key(id) {
-            continue;
-        }
-        if let Some((topic, partition)) = parse_split(&id.split) {
-            let (_, end) = group.offsets(topic, partition)?;
-            source.ends.insert(id.clone(), end);
+/// Asks where the input of a bounded run ends, once, for every partition of the topics: one that
+/// is not ours yet (a member that died keeps its share until its session times out) is part of
+/// what the run has to read.
+fn ask_ends(source: &mut SourceState, name: &str) -> Result<(), KafkaError> {
+    let Some(group) = &source.group else { return Ok(()) };
+    if source.ends.is_empty() {
+        for (topic, partition) in group.partitions()? {
+            let (_, end) = group.offsets(&topic, partition)?;
+            source.ends.insert(PartitionId::new(name, split_name(&topic, partition)), end);
         }
     }
     Ok(())

@@ -70,16 +70,15 @@ impl WindowAggregator {
     }
 
     fn advance(&mut self, watermark: i64) -> Result<(), AggregateError> {
-        let open = self.state.stats().open_windows;
+        let open = self.state.open_windows();
         let closed = self.state.advance(watermark)?;
         self.progress.watermark(watermark);
-        let windows = open.saturating_sub(self.state.stats().open_windows) as u64;
+        let windows = open.saturating_sub(self.state.open_windows()) as u64;
         let rows: u64 = closed.iter().map(|batch| batch.num_rows() as u64).sum();
         if windows > 0 {
             WindowsClosed { query: &self.metrics, windows, rows }.emit();
             self.progress.windows_closed(windows);
             self.progress.output(rows);
-            self.show_state();
         } else if rows > 0 {
             RowsProduced { query: &self.metrics, rows }.emit();
         }

@@ -136,7 +136,7 @@ impl AggregateSet {
         &self.partial
     }
 
-    /// The keys' columns in a partial batch.
+    /// The keys' columns in a partial batch; [`WindowPlan::key_columns`] says the same.
     pub(super) fn key_columns(&self) -> Range<usize> {
         1..1 + self.keys
     }

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{DFSchema, DataFusionError, Result, exec_err};
+use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -96,6 +96,11 @@ impl PreAggregator {
     /// The keys' columns in [`PartialBatch::rows`], for [`split_by_shard`](super::split_by_shard).
     pub fn key_columns(&self) -> Range<usize> {
         self.set.key_columns()
+    }
+
+    /// Whether keys hardly repeat, so that rows are passed through as groups of their own.
+    pub fn is_passing(&self) -> bool {
+        self.passing > 0
     }
 
     /// Aggregates one batch.
@@ -239,11 +244,5 @@ fn canonical(key: ArrayRef) -> ArrayRef {
             Arc::new(key)
         }
         _ => key,
-    }
-}
-
-impl From<AggregateError> for DataFusionError {
-    fn from(error: AggregateError) -> Self {
-        Self::External(Box::new(error))
     }
 }

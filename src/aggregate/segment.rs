@@ -1,13 +1,14 @@
-//! A pane's groups as bytes: one Arrow IPC stream, LZ4-compressed.
+//! A pane's groups as bytes.
 //!
-//! It has the columns of a partial batch without its row counts, and says in the schema's metadata
-//! which layout and which pane it is of.
+//! A header of 24 bytes, then an Arrow IPC stream, LZ4-compressed, with the columns of a partial
+//! batch but window and row count. The header, little-endian: 8 bytes of name, the version of the
+//! layout (u32), CRC-32 of what follows (u32), the pane (i64). The checksum is looked at first:
+//! Arrow's reader trusts what it reads and panics at some damaged schemas.
 
-use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
@@ -16,10 +17,12 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use super::groups::Emitted;
 
-const LAYOUT: &str = "millpond.layout";
-const PANE: &str = "millpond.pane";
+const NAME: &[u8; 8] = b"MPWINDOW";
 /// Raised when the columns of a segment change their meaning.
-const LAYOUT_VERSION: &str = "1";
+const LAYOUT: u32 = 1;
+/// Where the checksummed part starts: the pane, then the stream.
+const CHECKED: usize = 16;
+const HEADER: usize = 24;
 
 /// Rows of one IPC message: a segment is read and merged in pieces of this size.
 const ROWS: usize = 65_536;
@@ -37,23 +40,25 @@ pub(super) fn encode(
     pane: i64,
     emitted: &Emitted,
 ) -> Result<Vec<u8>, ArrowError> {
-    let metadata = HashMap::from([
-        (LAYOUT.to_owned(), LAYOUT_VERSION.to_owned()),
-        (PANE.to_owned(), pane.to_string()),
-    ]);
-    let schema = Arc::new(schema.as_ref().clone().with_metadata(metadata));
     let options =
         IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut bytes = vec![];
-    let mut writer = StreamWriter::try_new_with_options(&mut bytes, &schema, options)?;
+    bytes.extend_from_slice(NAME);
+    bytes.extend_from_slice(&LAYOUT.to_le_bytes());
+    // The checksum, once there is something to sum.
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&pane.to_le_bytes());
+    let mut writer = StreamWriter::try_new_with_options(&mut bytes, schema, options)?;
     let columns: Vec<ArrayRef> = emitted.keys.iter().chain(&emitted.values).cloned().collect();
-    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(emitted.groups));
-    let batch = RecordBatch::try_new_with_options(schema, columns, &rows)?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(emitted.groups));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?;
     for start in (0..emitted.groups).step_by(ROWS) {
         writer.write(&batch.slice(start, ROWS.min(emitted.groups - start)))?;
     }
     writer.finish()?;
     drop(writer);
+    let checksum = crc32fast::hash(&bytes[CHECKED..]);
+    bytes[CHECKED - 4..CHECKED].copy_from_slice(&checksum.to_le_bytes());
     Ok(bytes)
 }
 
@@ -62,21 +67,10 @@ pub(super) fn encode(
 /// # Errors
 /// What is wrong, in words.
 pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<(i64, Vec<RecordBatch>), String> {
+    let (pane, stream) = open(bytes)?;
     let reader =
-        StreamReader::try_new(Cursor::new(bytes), None).map_err(|error| error.to_string())?;
+        StreamReader::try_new(Cursor::new(stream), None).map_err(|error| error.to_string())?;
     let found = reader.schema();
-    let metadata = found.metadata();
-    match metadata.get(LAYOUT).map(String::as_str) {
-        Some(LAYOUT_VERSION) => {}
-        Some(other) => {
-            return Err(format!("it has layout {other}, and this release reads layout 1"));
-        }
-        None => return Err("it is not a segment of window state".to_owned()),
-    }
-    let pane = metadata
-        .get(PANE)
-        .and_then(|pane| pane.parse().ok())
-        .ok_or_else(|| "it does not say which pane it is of".to_owned())?;
     let same = found.fields().len() == schema.fields().len()
         && found
             .fields()
@@ -97,4 +91,26 @@ pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<(i64, Vec<Recor
     }
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
     Ok((pane, batches))
+}
+
+/// Checks the header; the pane and the stream.
+fn open(bytes: &[u8]) -> Result<(i64, &[u8]), String> {
+    let word = |at: usize| -> [u8; 4] {
+        let mut word = [0; 4];
+        word.copy_from_slice(&bytes[at..at + 4]);
+        word
+    };
+    if bytes.len() < HEADER || &bytes[..8] != NAME {
+        return Err("it is not a segment of window state".to_owned());
+    }
+    let layout = u32::from_le_bytes(word(8));
+    if layout != LAYOUT {
+        return Err(format!("it has layout {layout}, and this release reads layout {LAYOUT}"));
+    }
+    if u32::from_le_bytes(word(12)) != crc32fast::hash(&bytes[CHECKED..]) {
+        return Err("it is damaged: its checksum is wrong".to_owned());
+    }
+    let mut pane = [0; 8];
+    pane.copy_from_slice(&bytes[CHECKED..HEADER]);
+    Ok((i64::from_le_bytes(pane), &bytes[HEADER..]))
 }

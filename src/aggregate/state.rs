@@ -15,7 +15,7 @@ use super::shard::keep_shard;
 use super::{AggregateError, AggregateSet};
 use crate::event_time::Tumbling;
 use crate::sql::functions::window_fields;
-use crate::sql::{BatchClock, BoundChain, WindowPlan, new_batch, nullable_schema};
+use crate::sql::{BatchClock, BoundChain, WindowPart, WindowPlan, new_batch, nullable_schema};
 
 /// More segments than this, and the pane is rewritten as one.
 const MAX_SEGMENTS: usize = 8;
@@ -63,7 +63,7 @@ pub struct Segment {
     pub pane: i64,
     /// It replaces all earlier segments of the pane; otherwise it adds to them.
     pub whole: bool,
-    /// An Arrow IPC stream, LZ4-compressed.
+    /// An Arrow IPC stream, LZ4-compressed, behind a header with its checksum.
     pub bytes: Vec<u8>,
     /// Groups in it.
     pub groups: usize,
@@ -89,7 +89,7 @@ struct Pane {
 pub struct WindowState {
     set: AggregateSet,
     windows: Tumbling,
-    window_column: usize,
+    window_columns: Vec<(usize, WindowPart)>,
     segment_schema: SchemaRef,
     aggregated: SchemaRef,
     after: BoundChain,
@@ -111,7 +111,7 @@ impl WindowState {
         let after = plan.after.bind(&clock).map_err(AggregateError::evaluate(&plan.query))?;
         Ok(Self {
             windows: plan.windows,
-            window_column: plan.window_column,
+            window_columns: plan.window_columns.clone(),
             segment_schema: segment_schema(set.partial_schema(), set.keys),
             aggregated: nullable_schema(&plan.aggregated),
             after,
@@ -232,23 +232,43 @@ impl WindowState {
             (Some(only), None) | (None, Some(only)) => only.into_results()?,
             (None, None) => return exec_err!("a pane without groups"),
         };
-        let window = self.window_array(start, results.groups)?;
         let mut columns: Vec<ArrayRef> = results.keys;
-        columns.insert(self.window_column.min(columns.len()), window);
+        // Ascending positions: each is right once those before it are in.
+        for (position, part) in &self.window_columns {
+            let window = self.window_array(start, *part, results.groups)?;
+            columns.insert((*position).min(columns.len()), window);
+        }
         columns.extend(results.values);
         self.clock.tick();
         self.after.apply(new_batch(&self.aggregated, columns, results.groups)?)
     }
 
-    /// The window as the struct that `window(...)` gives, once for each group.
-    fn window_array(&self, start: i64, groups: usize) -> Result<ArrayRef, DataFusionError> {
+    /// The window, or its start or end, once for each group.
+    fn window_array(
+        &self,
+        start: i64,
+        part: WindowPart,
+        groups: usize,
+    ) -> Result<ArrayRef, DataFusionError> {
         let bound = |at: i64| -> ArrayRef {
             let times =
                 arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from_value(at, groups);
             Arc::new(times.with_timezone("UTC"))
         };
-        let columns = vec![bound(start), bound(self.windows.end(start))];
-        Ok(Arc::new(StructArray::try_new(window_fields(), columns, None)?))
+        let end = self.windows.end(start);
+        Ok(match part {
+            WindowPart::Start => bound(start),
+            WindowPart::End => bound(end),
+            WindowPart::Both => {
+                let bounds = vec![bound(start), bound(end)];
+                Arc::new(StructArray::try_new(window_fields(), bounds, None)?)
+            }
+        })
+    }
+
+    /// Windows that are open and have rows; cheaper than [`stats`](Self::stats).
+    pub fn open_windows(&self) -> usize {
+        self.panes.len()
     }
 
     /// The watermark of the last [`advance`](Self::advance) or restore.
@@ -302,6 +322,11 @@ impl WindowState {
         self.watermark = watermark;
         self.closed.clear();
         Ok(())
+    }
+
+    /// Makes the next snapshot write every pane whole.
+    pub fn rewrite_all(&mut self) {
+        self.panes.values_mut().for_each(|pane| pane.rewrite = true);
     }
 
     /// Size of the state. Asks every accumulator, so once a second is fine and once a batch is not.

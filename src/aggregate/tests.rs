@@ -1,1 +1,84 @@
+//! Window state against a recomputation from all rows.
 
+mod functions;
+mod model;
+mod unit;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::*;
+use crate::sql::{BoundQuery, QueryPlan, SourceTable, Stage, WindowPlan, plan, timestamp_type};
+
+const SECOND: i64 = 1_000_000;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("ts", timestamp_type(), true),
+        Field::new("k", DataType::Utf8, true),
+        Field::new("n", DataType::Int32, true),
+        Field::new("x", DataType::Float64, true),
+        Field::new("i", DataType::Int64, true),
+    ]))
+}
+
+fn planned(sql: &str) -> QueryPlan {
+    let source = SourceTable {
+        name: "t".to_owned(),
+        schema: schema(),
+        event_time: Some("ts".to_owned()),
+        watermark_delay_us: Some(0),
+    };
+    plan("q", sql, &[source]).unwrap_or_else(|error| panic!("{sql}\n{error}"))
+}
+
+fn window_plan(plan: &QueryPlan) -> &WindowPlan {
+    match &plan.stage {
+        Stage::Windowed(window) => window,
+        Stage::Stateless(_) => panic!("not windowed"),
+    }
+}
+
+fn reader(plan: &QueryPlan) -> PreAggregator {
+    match plan.bind(schema()).unwrap() {
+        BoundQuery::Windowed(pre) => *pre,
+        BoundQuery::Stateless(_) => panic!("not windowed"),
+    }
+}
+
+/// One input row.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    ts: Option<i64>,
+    k: Option<String>,
+    n: Option<i32>,
+    x: Option<f64>,
+    i: Option<i64>,
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let times: TimestampMicrosecondArray = rows.iter().map(|row| row.ts).collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(times.with_timezone("UTC")),
+        Arc::new(rows.iter().map(|row| row.k.as_deref()).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.n).collect::<Int32Array>()),
+        Arc::new(rows.iter().map(|row| row.x).collect::<Float64Array>()),
+        Arc::new(rows.iter().map(|row| row.i).collect::<Int64Array>()),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+fn row(seconds: i64, k: &str, n: i32, x: f64) -> Row {
+    Row {
+        ts: Some(seconds * SECOND),
+        k: Some(k.to_owned()),
+        n: Some(n),
+        x: Some(x),
+        i: Some(i64::from(n) * 10),
+    }
+}

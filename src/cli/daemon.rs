@@ -88,11 +88,20 @@ impl Daemon {
 
     /// Runs until it is told to stop: by a [`Stopper`], by SIGTERM or by SIGINT.
     pub fn run(self) -> Result<Outcome, DaemonError> {
+        let stopper = self.stopper();
+        self.run_and_tell(move || {
+            tracing::info!("stopping: finishing the epoch");
+            stopper.stop();
+        })
+    }
+
+    /// Runs until a [`Stopper`] tells it to stop. The first SIGTERM or SIGINT is told to `asked`,
+    /// which sees to it that this comes about; the second ends the process.
+    pub fn run_and_tell(self, asked: impl Fn() + 'static) -> Result<Outcome, DaemonError> {
         let Self { supervisor, server, upkeep, .. } = self;
-        let stopper = supervisor.stopper();
         let outcome = System::new().block_on(async move {
             actix::spawn(async move {
-                if let Err(error) = stop_on_signals(stopper).await {
+                if let Err(error) = watch_signals(asked).await {
                     tracing::warn!(%error, "signals are not handled");
                 }
             });
@@ -106,7 +115,7 @@ impl Daemon {
     }
 }
 
-async fn stop_on_signals(stopper: Stopper) -> std::io::Result<()> {
+async fn watch_signals(tell: impl Fn()) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut asked = false;
@@ -120,8 +129,7 @@ async fn stop_on_signals(stopper: Stopper) -> std::io::Result<()> {
             std::process::exit(code);
         }
         asked = true;
-        tracing::info!("stopping: finishing the epoch");
-        stopper.stop();
+        tell();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -15,7 +15,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions::expr_fn::nullif;
-use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr::{AggregateFunction, Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
@@ -69,6 +69,9 @@ fn rewrite_expressions(
 
 fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
+        Expr::AggregateFunction(function) if function.func.name() == "approx_distinct" => {
+            hashable(function, schema)
+        }
         Expr::ScalarFunction(mut function) if function.func.name() == "window" => {
             // Its sizes are ours, in microseconds: put them back to BIGINT.
             for arg in &mut function.args {
@@ -120,13 +123,24 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let right = null_if_zero(*right, &right_type);
             Ok(Transformed::yes(binary(*left, Operator::Modulo, right)))
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::IntegerDivide, right }) => {
-            let function = Functions::get().scalar("div")?;
-            let args = [*left, *right].map(|side| try_cast(side, DataType::Int64)).into();
-            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))))
-        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `approx_distinct` of a type that it cannot hash: of its text instead, which differs when the
+/// value does.
+fn hashable(mut function: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let mut changed = false;
+    for arg in &mut function.params.args {
+        let data_type = arg.get_type(schema)?;
+        if data_type.is_floating() || is_decimal(&data_type) || data_type == DataType::Boolean {
+            let text = TryCast::new(Box::new(std::mem::take(arg)), DataType::Utf8);
+            *arg = Expr::TryCast(text);
+            changed = true;
+        }
+    }
+    let expr = Expr::AggregateFunction(function);
+    Ok(Transformed::new_transformed(expr, changed))
 }
 
 fn after_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

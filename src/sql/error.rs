@@ -32,6 +32,12 @@ impl SqlError {
         self
     }
 
+    /// Like [`at`](Self::at), unless a more exact position is known.
+    #[must_use]
+    pub(crate) fn or_at(self, span: Span) -> Self {
+        if self.location.is_some() { self } else { self.at(span) }
+    }
+
     #[must_use]
     pub(crate) fn at_location(mut self, location: Option<(usize, usize)>) -> Self {
         self.location = location.or(self.location);

@@ -8,9 +8,9 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `dialect`, `refuse`, `names`, `window_clause`, `spelling` | the text: parse, refuse what a stream cannot do, resolve names, respell |
+//! | `dialect`, `parse`, `refuse`, `names`, `window_clause`, `spelling` | the text: parse, refuse what a stream cannot do, resolve names, respell |
 //! | `registry`, `functions` | what names mean: functions, types, the source's table |
-//! | `planner`, `analyze` | the plan: types, simplification, its parts |
+//! | `planner`, `analyze`, `window_plan`, `output` | the plan: types, simplification, its parts |
 //! | `chain`, `bind` | the parts: filters and projections, on real batches |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
@@ -22,7 +22,10 @@ mod error;
 mod fingerprint;
 pub(crate) mod functions;
 mod hash;
+mod messages;
 mod names;
+mod output;
+mod parse;
 mod planner;
 mod refuse;
 mod registry;
@@ -30,7 +33,9 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 mod window_clause;
+mod window_plan;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
@@ -113,15 +118,30 @@ pub struct WindowPlan {
     pub(crate) aggregates: Vec<Expr>,
     /// The aggregation's output: keys and window in the order of GROUP BY, then the aggregates.
     pub(crate) aggregated: DFSchemaRef,
-    /// The window's column in `aggregated`.
-    pub(crate) window_column: usize,
+    /// The columns of `aggregated` that show the window, in ascending order.
+    pub(crate) window_columns: Vec<(usize, WindowPart)>,
     /// From the aggregation's output to the query's (HAVING and the SELECT list).
     pub(crate) after: Chain,
+}
+
+/// What a GROUP BY expression takes of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WindowPart {
+    /// The struct of both.
+    Both,
+    Start,
+    End,
 }
 
 impl WindowPlan {
     /// The windows that rows are grouped by.
     pub fn windows(&self) -> Tumbling {
         self.windows
+    }
+
+    /// The columns of partial batches that hold the keys, for
+    /// [`split_by_shard`](crate::aggregate::split_by_shard).
+    pub fn key_columns(&self) -> Range<usize> {
+        1..1 + self.keys.len()
     }
 }

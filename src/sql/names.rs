@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::SourceTable;
 use super::error::{SqlError, location, suggestion};
 use super::registry::Functions;
-use super::window_clause::string_literal;
+use super::window_clause::{Landmarks, string_literal};
 
 /// The source that the query reads: the one table in it that is not defined by the query itself.
 ///
@@ -81,8 +81,7 @@ fn flat_name(name: &ObjectName) -> String {
     parts.join(".")
 }
 
-/// Replaces every name in `query` by its declared spelling. Returns where the first aggregate
-/// function stands.
+/// Replaces every name in `query` by its declared spelling, and notes where functions stand.
 ///
 /// # Errors
 /// A column or function that does not exist, with the nearest that does.
@@ -90,7 +89,8 @@ pub(super) fn resolve(
     query: &mut Query,
     source: &SourceTable,
     functions: &Functions,
-) -> Result<Option<(usize, usize)>, SqlError> {
+    landmarks: &mut Landmarks,
+) -> Result<(), SqlError> {
     let mut declared = Declared { aliases: vec![], tables: vec![source.name.clone()] };
     let _ = Visit::visit(&*query, &mut declared);
     let mut resolver = Resolver {
@@ -99,10 +99,10 @@ pub(super) fn resolve(
         declared,
         functions,
         lambda_parameters: vec![],
-        aggregate: None,
+        landmarks,
     };
     match query.visit(&mut resolver) {
-        ControlFlow::Continue(()) => Ok(resolver.aggregate),
+        ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -152,7 +152,7 @@ struct Resolver<'a> {
     declared: Declared,
     functions: &'a Functions,
     lambda_parameters: Vec<String>,
-    aggregate: Option<(usize, usize)>,
+    landmarks: &'a mut Landmarks,
 }
 
 impl Resolver<'_> {
@@ -308,14 +308,23 @@ impl VisitorMut for Resolver<'_> {
                     self.identifier(ident)?;
                 }
             }
-            // Spark names an output column as the query spells it.
-            if let SelectItem::UnnamedExpr(Expr::Identifier(ident)) = item
-                && let Some(declared) = self.column(&ident.value)
-                && declared != ident.value
-            {
-                let alias = ident.clone();
-                let expr = Expr::Identifier(ident.clone());
-                *item = SelectItem::ExprWithAlias { expr, alias };
+            // Spark names an output column as the query spells it, and after the last step if it
+            // is reached by a path.
+            let SelectItem::UnnamedExpr(expr) = item else { continue };
+            let alias = match expr {
+                Expr::Identifier(ident) => {
+                    let declared = self.column(&ident.value);
+                    declared.is_some_and(|name| name != ident.value).then(|| ident.clone())
+                }
+                Expr::CompoundIdentifier(idents) => idents.last().cloned(),
+                Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+                    Some(AccessExpr::Dot(Expr::Identifier(ident))) => Some(ident.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some(alias) = alias {
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             }
         }
         ControlFlow::Continue(())
@@ -354,8 +363,12 @@ impl VisitorMut for Resolver<'_> {
                     *expr = Expr::Identifier(ident);
                     return ControlFlow::Continue(());
                 }
-                if self.functions.is_aggregate(&name.value.to_lowercase()) {
-                    self.aggregate = self.aggregate.or_else(|| location(name.span.start));
+                if let Some(at) = location(name.span.start) {
+                    let lower = name.value.to_lowercase();
+                    if self.functions.is_aggregate(&lower) {
+                        self.landmarks.aggregate.get_or_insert(at);
+                    }
+                    self.landmarks.functions.push((lower, at));
                 }
                 self.function_exists(name)
             }

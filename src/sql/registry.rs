@@ -11,9 +11,10 @@ use datafusion::common::{
 };
 use datafusion::execution::SessionStateDefaults;
 use datafusion::functions_nested::expr_fn::array_element;
+use datafusion::logical_expr::expr::TryCast;
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{
-    ContextProvider, ExprPlanner, PlannerResult, RawFieldAccessExpr, TypePlanner,
+    ContextProvider, ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr, TypePlanner,
 };
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, GetFieldAccess, HigherOrderUDF, ScalarUDF, TableSource,
@@ -137,7 +138,7 @@ pub(super) fn options() -> ConfigOptions {
 
 impl Context {
     pub(super) fn new(table: &str, schema: SchemaRef) -> Self {
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkSubscripts)];
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkOperators)];
         expr_planners.extend(SessionStateDefaults::default_expr_planners());
         Self {
             table: table.to_owned(),
@@ -212,11 +213,38 @@ impl ContextProvider for Context {
     }
 }
 
-/// `array[i]` counts from 0 in Spark and gives NULL outside the array.
+/// Operators that mean something else in Spark: `array[i]` counts from 0 and gives NULL outside
+/// the array, and text in arithmetic is read as DOUBLE.
 #[derive(Debug)]
-struct SparkSubscripts;
+struct SparkOperators;
 
-impl ExprPlanner for SparkSubscripts {
+impl ExprPlanner for SparkOperators {
+    fn plan_binary_op(
+        &self,
+        raw: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        use ast::BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+        let RawBinaryExpr { op, left, right } = raw;
+        if !matches!(op, Plus | Minus | Multiply | Divide | Modulo) {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+        }
+        let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+        let number = |data_type: &DataType| data_type.is_numeric() || data_type.is_string();
+        let as_double = |expr: Expr, data_type: &DataType| match data_type {
+            text if text.is_string() => {
+                Expr::TryCast(TryCast::new(Box::new(expr), DataType::Float64))
+            }
+            _ => expr,
+        };
+        let (left, right) = if number(&left_type) && number(&right_type) {
+            (as_double(left, &left_type), as_double(right, &right_type))
+        } else {
+            (left, right)
+        };
+        Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
     fn plan_field_access(
         &self,
         raw: RawFieldAccessExpr,

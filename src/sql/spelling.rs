@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField,
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Ident, NullTreatment, ObjectName, OrderByExpr, OrderByOptions, Query,
-    Select, SelectItem, Spanned, TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, DuplicateTreatment,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident,
+    NullTreatment, ObjectName, OrderByExpr, OrderByOptions, Query, Spanned, TimezoneInfo,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -34,7 +33,11 @@ pub(super) const SPELLINGS: &[&str] = &[
     "binary",
     "boolean",
     "ceiling",
+    "charindex",
     "count_if",
+    "endswith",
+    "locate",
+    "startswith",
     "date",
     "double",
     "every",
@@ -62,19 +65,13 @@ pub(super) const SPELLINGS: &[&str] = &[
     "ucase",
     "any",
     "var",
+    "variance",
 ];
 
 struct Speller;
 
 impl VisitorMut for Speller {
     type Break = SqlError;
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
-        for item in &mut select.projection {
-            name_field_access(item);
-        }
-        ControlFlow::Continue(())
-    }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         match respelled(expr) {
@@ -83,22 +80,6 @@ impl VisitorMut for Speller {
             Err(error) => return ControlFlow::Break(error.at(expr.span())),
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// Spark names `user.id` and `tags['a']` after the last step of the path.
-fn name_field_access(item: &mut SelectItem) {
-    let SelectItem::UnnamedExpr(expr) = item else { return };
-    let name = match expr {
-        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| ident.value.clone()),
-        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
-            Some(AccessExpr::Dot(Expr::Identifier(ident))) => Some(ident.value.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    if let Some(name) = name {
-        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new(name) };
     }
 }
 
@@ -114,6 +95,13 @@ fn respelled(expr: &mut Expr) -> Result<Option<Expr>, SqlError> {
         // A failing cast is NULL, as in Spark outside ANSI mode; see `analyze.rs`.
         Expr::Cast { kind, format: None, .. } => {
             *kind = CastKind::TryCast;
+            None
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::MyIntegerDivide, right } => {
+            Some(call("div", vec![left.as_ref().clone(), right.as_ref().clone()], span))
+        }
+        Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
+            *op = UnaryOperator::Not;
             None
         }
         Expr::RLike { negated, expr, pattern, .. } => {
@@ -229,12 +217,31 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         }
         ("isnull", Some([arg])) => return Ok(Some(Expr::IsNull(Box::new(arg.clone())))),
         ("isnotnull", Some([arg])) => return Ok(Some(Expr::IsNotNull(Box::new(arg.clone())))),
+        ("locate" | "charindex", Some([part, text])) => {
+            return Ok(Some(call("instr", vec![text.clone(), part.clone()], span)));
+        }
+        ("locate" | "charindex", _) => {
+            return Err(SqlError::new(format!(
+                "{name} with a position to start at is not supported"
+            ))
+            .hint("use instr on a substring"));
+        }
+        // Their libraries take INT and nothing wider, and the planner reads literals as BIGINT.
+        (
+            "date_add" | "date_sub" | "dateadd" | "add_months" | "shiftleft" | "shiftright",
+            Some(args),
+        ) => {
+            let args = args.iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(int(arg))));
+            set_args(function, args.collect());
+        }
+        ("startswith", _) => rename(function, "starts_with"),
+        ("endswith", _) => rename(function, "ends_with"),
         ("regexp" | "rlike", _) => rename(function, "regexp_like"),
         ("lcase", _) => rename(function, "lower"),
         ("ucase", _) => rename(function, "upper"),
         ("ceiling", _) => rename(function, "ceil"),
         ("std", _) => rename(function, "stddev"),
-        ("var", _) => rename(function, "var_samp"),
+        ("var" | "variance", _) => rename(function, "var_samp"),
         ("every", _) => rename(function, "bool_and"),
         ("some" | "any", _) => rename(function, "bool_or"),
         ("percentile", _) => {
@@ -305,6 +312,16 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         _ => {}
     }
     Ok(None)
+}
+
+/// An integer literal as INT; anything else as it is.
+fn int(arg: &Expr) -> Expr {
+    match arg {
+        Expr::Value(ValueWithSpan { value: Value::Number(_, _), .. }) => {
+            try_cast(arg.clone(), DataType::Int(None))
+        }
+        other => other.clone(),
+    }
 }
 
 fn is_distinct(function: &Function) -> bool {

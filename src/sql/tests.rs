@@ -135,7 +135,7 @@ pub(super) fn run(plan: &QueryPlan, batches: &[RecordBatch]) -> Vec<RecordBatch>
     }
 }
 
-fn plan_input(plan: &QueryPlan) -> Schema {
+pub(super) fn plan_input(plan: &QueryPlan) -> Schema {
     logs_schema().project(&plan.reads).unwrap()
 }
 

@@ -18,7 +18,7 @@ use super::error::{SqlError, location};
 use crate::event_time::{Tumbling, parse_duration};
 
 /// Positions that later errors point at.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Landmarks {
     /// The first `window(...)` call.
     pub window: Option<(usize, usize)>,
@@ -26,6 +26,8 @@ pub(super) struct Landmarks {
     pub group_by: Option<(usize, usize)>,
     /// The first aggregate function.
     pub aggregate: Option<(usize, usize)>,
+    /// Every function called (lower case), in reading order.
+    pub functions: Vec<(String, (usize, usize))>,
 }
 
 /// Rewrites every mention of a window in `query`; see the module's text.
@@ -142,7 +144,7 @@ impl VisitorMut for Calls {
                 *expr = call;
                 ControlFlow::Continue(())
             }
-            Err(error) => ControlFlow::Break(error.at(span)),
+            Err(error) => ControlFlow::Break(error.or_at(span)),
         }
     }
 }
@@ -339,5 +341,9 @@ fn duration(expr: &Expr) -> Result<i64, SqlError> {
             .at(other.span()));
         }
     };
-    parse_duration(&text).map_err(|error| SqlError::new(error.to_string()).at(expr.span()))
+    parse_duration(&text).map_err(|error| {
+        SqlError::new(error.to_string())
+            .hint("durations are written like '10 minutes'")
+            .at(expr.span())
+    })
 }

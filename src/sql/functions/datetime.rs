@@ -8,7 +8,8 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::calendar::{DAY_US, civil, days, split, weekday};
-use super::pattern::{Pattern, parse_date, parse_timestamp, print_timestamp};
+use super::pattern::{Pattern, print_timestamp};
+use super::reading::{parse_date, parse_timestamp};
 use super::{
     PlainFunction, array_argument, constant_text, is_micros, micros, scalar_text, text_argument,
     time_argument, wrap, wrong_count,
@@ -23,7 +24,7 @@ pub(super) fn functions() -> Vec<PlainFunction> {
             "from_unixtime",
             seconds_and_pattern,
             |_| Ok(DataType::Utf8),
-            |args| from_unixtime(args),
+            from_unixtime,
         )
         .check(|args| check_pattern("from_unixtime", args.get(1))),
         PlainFunction::new("to_date", text_and_pattern, |_| Ok(DataType::Date32), to_date)

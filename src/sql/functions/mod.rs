@@ -4,9 +4,11 @@
 
 mod calendar;
 mod clock;
+mod collection;
 mod datetime;
 mod parts;
 mod pattern;
+mod reading;
 mod text;
 mod window;
 
@@ -32,6 +34,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .chain(datetime::functions())
         .chain(text::functions())
         .chain(window::functions())
+        .chain(collection::functions())
         .chain([div()]);
     plain
         .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))

@@ -32,8 +32,8 @@ pub(super) fn functions() -> Vec<PlainFunction> {
 
 fn one_time(types: &[DataType]) -> Result<Vec<DataType>> {
     match types {
-        [one] => Ok(vec![time_argument("the function", one)?]),
-        other => wrong_count("the function", "one TIMESTAMP or DATE", other.len()),
+        [one] => Ok(vec![time_argument("a part of a time", one)?]),
+        other => wrong_count("a part of a time", "one TIMESTAMP or DATE", other.len()),
     }
 }
 

@@ -82,3 +82,62 @@ fn seed_queries() {
         ["{start: 2026-01-01T22:40:00Z, end: 2026-01-01T22:41:00Z}|/a|2"]
     );
 }
+
+#[test]
+fn parts_of_the_window_and_names_of_keys_can_be_grouped_by() {
+    let rows = ["2026-01-01T22:40:00Z|a|2", "2026-01-01T22:40:00Z|b|1", "2026-01-01T22:41:00Z|a|1"];
+    for group in [
+        "window(timestamp, '1 minute'), e",
+        "window(timestamp, '1 minute'), substring(endpoint, 2)",
+        "substring(endpoint, 2), window(timestamp, '1 minute').start",
+        "e, s",
+        "1, 2",
+        "ALL",
+        "window.start, window.end, e",
+    ] {
+        let window = if group.contains("window.start, window.end") {
+            "min(window(timestamp, '1 minute').start)"
+        } else {
+            "window(timestamp, '1 minute').start"
+        };
+        let sql = format!(
+            "SELECT {window} AS s, substring(endpoint, 2) AS e, count(*) AS n FROM logs \
+             GROUP BY {group} HAVING n > 0"
+        );
+        assert_eq!(table(&sql), rows, "{sql}");
+    }
+    assert_eq!(
+        table(
+            "SELECT w.end AS e, count(*) AS n FROM (SELECT window(timestamp, '1 hour') AS w, * \
+               FROM logs) GROUP BY w"
+        ),
+        ["2026-01-01T23:00:00Z|4"]
+    );
+    assert_eq!(
+        table(
+            "SELECT window_time(window) AS t, endpoint FROM logs \
+               GROUP BY window(timestamp, '1 hour'), endpoint"
+        ),
+        ["2026-01-01T22:59:59.999999Z|/a", "2026-01-01T22:59:59.999999Z|/b"]
+    );
+}
+
+#[test]
+fn keys_and_results_of_every_type() {
+    assert_eq!(
+        table(
+            "SELECT user, tags, price, to_date(timestamp) AS d, status_code > 400 AS bad, \
+             sum(price) AS total, avg(price) AS mean, collect_set(endpoint) AS es, \
+             max(struct(bytes, ip)) AS top, current_date() > DATE '2026-01-01' AS now \
+             FROM logs GROUP BY window(timestamp, '1 hour'), user, tags, price, d, bad"
+        )
+        .len(),
+        2
+    );
+    let plan = planned(
+        "SELECT split(ip, '[.]') AS parts, named_struct('a', bytes) AS s, map('k', bytes) AS m, \
+         array(1, 2) AS list, CAST(bytes AS DECIMAL(20, 2)) AS d, approx_distinct(price) AS n \
+         FROM logs GROUP BY window(timestamp, '1 minute'), ip, bytes",
+    );
+    assert_eq!(run(&plan, &[few_rows()]).len(), 2);
+}

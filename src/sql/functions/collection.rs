@@ -1,0 +1,67 @@
+//! Elements of arrays and maps.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::functions_nested::extract::array_element_udf;
+use datafusion::functions_nested::map_extract::map_extract_udf;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+use super::{PlainFunction, all_scalar, wrap, wrong_count};
+
+pub(super) fn functions() -> Vec<PlainFunction> {
+    vec![PlainFunction::new(
+        "element_at",
+        |types| match types {
+            [list @ DataType::List(_), _] => Ok(vec![list.clone(), DataType::Int64]),
+            [map @ DataType::Map(entries, _), _] => Ok(vec![map.clone(), map_entry(entries, 0)?]),
+            [other, _] => plan_err!("element_at takes an ARRAY or a MAP, not {other}"),
+            other => wrong_count("element_at", "an ARRAY or MAP and an index or key", other.len()),
+        },
+        |types| match types {
+            [DataType::List(item), _] => Ok(item.data_type().clone()),
+            [DataType::Map(entries, _), _] => map_entry(entries, 1),
+            _ => plan_err!("element_at takes an ARRAY or a MAP"),
+        },
+        element_at,
+    )]
+}
+
+/// The type of a map's keys (0) or values (1).
+fn map_entry(entries: &Arc<Field>, index: usize) -> Result<DataType> {
+    match entries.data_type() {
+        DataType::Struct(fields) if fields.len() == 2 => Ok(fields[index].data_type().clone()),
+        other => plan_err!("a MAP with entries of type {other}"),
+    }
+}
+
+/// The element at an index from 1 (from the end if negative), or the value of a key; NULL if there
+/// is none.
+fn element_at(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let is_map = matches!(args.arg_fields[0].data_type(), DataType::Map(_, _));
+    if !is_map {
+        return array_element_udf().invoke_with_args(args.clone());
+    }
+    let value = Field::new_list_field(args.return_type().clone(), true);
+    let list_args = ScalarFunctionArgs {
+        return_field: Arc::new(Field::new("values", DataType::List(Arc::new(value)), true)),
+        ..args.clone()
+    };
+    // A list of the one value of the key, or of none.
+    let lists = map_extract_udf().invoke_with_args(list_args)?;
+    let rows = if all_scalar(args) { 1 } else { args.number_rows };
+    let lists = lists.into_array(rows)?;
+    let Some(lists) = lists.as_list_opt::<i32>() else {
+        return exec_err!("element_at found no values");
+    };
+    let firsts: UInt32Array = (0..lists.len())
+        .map(|row| {
+            let found = lists.is_valid(row) && lists.value_length(row) > 0;
+            found.then(|| lists.value_offsets()[row] as u32)
+        })
+        .collect();
+    wrap(args, take(lists.values(), &firsts, None)?)
+}

