@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::flow::{Flow, Item, Outlet};
 use crate::anomaly::{
     self, Anomaly, Detector, DetectorError, SeriesReader, WindowBuffer, to_batch,
@@ -39,7 +39,7 @@ impl AnomalyDetector {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
             Err(error) => {
-                self.supervision.fail(&self.name, error, false);
+                self.supervision.fail(&self.name, error, Remedy::Restart);
                 return Ok(());
             }
         };
@@ -47,7 +47,16 @@ impl AnomalyDetector {
             Step::Held => Ok(()),
             Step::Process(Item::Rows(rows, _), _) => {
                 let read = self.reader.read(&rows)?;
-                self.buffer.push(read.items);
+                let pushed = self.buffer.push(read.items);
+                if read.skipped > 0 {
+                    let detector = &*self.name.member;
+                    tracing::debug!(detector, rows = read.skipped, "rows without a value");
+                }
+                if pushed.late + pushed.refused > 0 {
+                    let (late, refused) = (pushed.late, pushed.refused);
+                    let detector = &*self.name.member;
+                    tracing::warn!(detector, late, refused, "values that no window could take");
+                }
                 Ok(())
             }
             Step::Process(Item::Watermark(time), from) => self.advance(time, from as usize),
@@ -165,7 +174,7 @@ impl Handler<Flow> for AnomalyDetector {
         let _busy = self.health.busy();
         fail::fail_point!("anomaly_detector");
         if let Err(error) = self.take(flow) {
-            self.supervision.fail(&self.name, error, false);
+            self.supervision.fail(&self.name, error, Remedy::Restart);
             ctx.stop();
         }
     }

@@ -4,6 +4,7 @@
 //! drain, back off) that reads as one function, and a mailbox would cut it into states.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::blueprint::Blueprint;
-use super::child::{ChildExited, Supervision};
+use super::child::{ChildExited, Remedy, Supervision};
 use super::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use super::retry::Backoff;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
@@ -31,6 +32,11 @@ const TICK: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(120);
 /// How long the threads of a generation may take to end.
 const END: Duration = Duration::from_secs(5);
+
+/// The same when the process ends, which ends what hangs.
+const LAST_END: Duration = Duration::from_secs(1);
+/// How long leaving a group may take: it talks to the brokers, which may be gone.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -156,13 +162,7 @@ impl PipelineSupervisor {
         options: RunOptions,
     ) -> Result<Self, PipelineError> {
         let settings = &blueprint.settings;
-        let store = CheckpointStore::open(&settings.checkpoint.directory).map_err(|error| {
-            let text = error.to_string();
-            match error {
-                CheckpointError::Locked { .. } => PipelineError::Refused(text),
-                _ => PipelineError::Failed(text),
-            }
-        })?;
+        let store = open_store(&settings.checkpoint.directory, options.resume_from_table)?;
         declare(&blueprint, &progress);
         let (tell, events) = mpsc::unbounded_channel();
         let sources = blueprint
@@ -212,7 +212,7 @@ impl PipelineSupervisor {
         self.enter(PipelineState::Starting);
         let outcome = self.supervise().await;
         if let Some(generation) = self.current.take() {
-            generation.end(END).await;
+            generation.end(LAST_END).await;
         }
         self.leave_groups().await;
         self.enter(match &outcome {
@@ -318,8 +318,7 @@ impl PipelineSupervisor {
         for source in &mut self.sources {
             source.releasing.clear();
             if let Some(group) = source.group.take() {
-                // Leaving talks to the brokers, and may take a moment.
-                let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+                leave(group).await;
             }
         }
     }
@@ -468,10 +467,17 @@ impl PipelineSupervisor {
         .emit();
         generation.end(END).await;
         self.release();
-        if exit.fatal {
-            let text = format!("{}: {}", exit.actor, exit.error);
-            self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
-            return Err(PipelineError::Refused(text));
+        let text = format!("{}: {}", exit.actor, exit.error);
+        match exit.remedy {
+            Remedy::Restart => {}
+            Remedy::Mend => {
+                self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
+                return Err(PipelineError::Failed(text));
+            }
+            Remedy::Yield => {
+                self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
+                return Err(PipelineError::Refused(text));
+            }
         }
         if lived >= self.parts.blueprint.settings.restart.reset_after {
             self.backoff.reset();
@@ -620,7 +626,7 @@ impl PipelineSupervisor {
         let state = &mut self.sources[index];
         state.assignment = None;
         if let Some(group) = state.group.take() {
-            let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+            leave(group).await;
         }
         self.join_group(index)?;
         self.restart_later("kafka_group", "client", ExitCause::Error, reason)
@@ -679,7 +685,7 @@ impl PipelineSupervisor {
                         actor: health.actor.clone(),
                         cause: ExitCause::Stalled,
                         error: format!("no progress for {:.0} s", stuck.as_secs_f64()),
-                        fatal: false,
+                        remedy: Remedy::Restart,
                     }));
                 }
             }
@@ -697,7 +703,8 @@ impl PipelineSupervisor {
         let probe = group.probe();
         self.sources[index].asking = true;
         let tell = self.tell.clone();
-        tokio::task::spawn_blocking(move || {
+        // A thread of its own, which the end of the process does not wait for.
+        std::thread::spawn(move || {
             while !probe() {
                 std::thread::sleep(TICK);
             }
@@ -719,6 +726,25 @@ impl PipelineSupervisor {
             .emit();
         self.state = Some(state);
     }
+}
+
+/// Opens the ledger. A damaged one is refused, or moved aside if positions may come from tables.
+fn open_store(dir: &Path, resume_from_table: bool) -> Result<CheckpointStore, PipelineError> {
+    let open = || CheckpointStore::open(dir).and_then(|store| store.latest().map(|_| store));
+    let result = match open() {
+        Err(error @ CheckpointError::Corrupt { .. }) if resume_from_table => {
+            let moved = CheckpointStore::set_aside(dir);
+            tracing::warn!(%error, to = ?moved.as_ref().ok(), "damaged checkpoint set aside");
+            moved.and_then(|_| open())
+        }
+        result => result,
+    };
+    result.map_err(|error| match error {
+        CheckpointError::Locked { .. } | CheckpointError::Corrupt { .. } => {
+            PipelineError::Refused(error.to_string())
+        }
+        _ => PipelineError::Failed(error.to_string()),
+    })
 }
 
 /// Declares everything that readiness waits for, before anything runs.
@@ -767,6 +793,17 @@ fn partitions_with_ends(
         .iter()
         .flat_map(|(_, ids)| ids.iter().map(|id| (id.clone(), ends.get(id).copied())))
         .collect()
+}
+
+/// Leaves a group, on a thread that the end of the process does not wait for.
+async fn leave(group: KafkaGroup) {
+    let (left, heard) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        drop(group);
+        // Nobody may be waiting any more.
+        let _ = left.send(());
+    });
+    let _ = tokio::time::timeout(LEAVE, heard).await;
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
