@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::flow::{Flow, Item, Outlet};
 use crate::anomaly::{
     self, Anomaly, Detector, DetectorError, SeriesReader, WindowBuffer, to_batch,
@@ -39,7 +39,7 @@ impl AnomalyDetector {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
             Err(error) => {
-                self.supervision.fail(&self.name, error, false);
+                self.supervision.fail(&self.name, error, Remedy::Restart);
                 return Ok(());
             }
         };
@@ -174,7 +174,7 @@ impl Handler<Flow> for AnomalyDetector {
         let _busy = self.health.busy();
         fail::fail_point!("anomaly_detector");
         if let Err(error) = self.take(flow) {
-            self.supervision.fail(&self.name, error, false);
+            self.supervision.fail(&self.name, error, Remedy::Restart);
             ctx.stop();
         }
     }

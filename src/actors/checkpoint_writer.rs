@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::delta_committer::EpochDurable;
 use super::retry::Backoff;
 use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::now_ms;
 use crate::aggregate::StateDelta;
 use crate::checkpoint::{
-    CheckpointStore, Epoch, EpochWrite, PaneClosed, Position, PreCommit, SegmentWrite,
+    CheckpointError, CheckpointStore, Epoch, EpochWrite, PaneClosed, Position, PreCommit,
+    SegmentWrite,
 };
 use crate::source::PartitionId;
 use crate::telemetry::events::{
@@ -223,18 +224,18 @@ impl CheckpointWriter {
                     epoch.number,
                     self.timeout.as_secs_f64()
                 );
-                self.fail(&error, false, ctx);
+                self.fail(&error, Remedy::Restart, ctx);
             }
             Some(_) => {}
         }
     }
 
-    fn fail(&mut self, error: &dyn std::fmt::Display, fatal: bool, ctx: &mut Context<Self>) {
+    fn fail(&mut self, error: &dyn std::fmt::Display, remedy: Remedy, ctx: &mut Context<Self>) {
         if let Some(epoch) = &self.in_flight {
             EpochFailed { pipeline: &self.pipeline, number: epoch.number, error }.emit();
             self.progress.epoch_failed(&error.to_string());
         }
-        self.supervision.fail(&self.name, error, fatal);
+        self.supervision.fail(&self.name, error, remedy);
         ctx.stop();
     }
 
@@ -350,7 +351,11 @@ impl CheckpointWriter {
                 ctx.run_later(pause, |actor, ctx| actor.make_durable(ctx));
                 return;
             }
-            Err(error) => return self.fail(&error, true, ctx),
+            // An older generation, which hung, has written this number after all.
+            Err(error @ CheckpointError::Order(_)) => {
+                return self.fail(&error, Remedy::Restart, ctx);
+            }
+            Err(error) => return self.fail(&error, Remedy::Mend, ctx),
         };
         fail::fail_point!("checkpoint_writer_after_write");
         let (number, took) = (in_flight.number, began.elapsed());
@@ -399,7 +404,7 @@ impl CheckpointWriter {
         // Advisory: it saves looking into the tables at the next start.
         if let Err(error) = self.store.mark_committed(number) {
             if !error.is_transient() {
-                return self.fail(&error, true, ctx);
+                return self.fail(&error, Remedy::Mend, ctx);
             }
             tracing::warn!(epoch = number, %error, "epoch is committed, but could not be marked so");
         }

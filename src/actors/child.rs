@@ -51,8 +51,19 @@ pub struct ChildExited {
     pub cause: ExitCause,
     /// In words.
     pub error: String,
-    /// Trying again can't help: fenced by another daemon, or a table that does not fit.
-    pub fatal: bool,
+    /// What helps.
+    pub remedy: Remedy,
+}
+
+/// What helps after a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Starting again from the last epoch.
+    Restart,
+    /// Somebody has to change the configuration or a table; the daemon ends.
+    Mend,
+    /// Another daemon is at work on the same tables; this one must end.
+    Yield,
 }
 
 /// An actor's line to its supervisor.
@@ -80,17 +91,17 @@ impl Supervision {
     }
 
     /// Reports that `actor` can't go on. The supervisor ends the generation.
-    pub fn fail(&self, actor: &ActorName, error: impl fmt::Display, fatal: bool) {
-        self.exited(actor, ExitCause::Error, error.to_string(), fatal);
+    pub fn fail(&self, actor: &ActorName, error: impl fmt::Display, remedy: Remedy) {
+        self.exited(actor, ExitCause::Error, error.to_string(), remedy);
     }
 
-    fn exited(&self, actor: &ActorName, cause: ExitCause, error: String, fatal: bool) {
+    fn exited(&self, actor: &ActorName, cause: ExitCause, error: String, remedy: Remedy) {
         self.tell(SupervisorEvent::ChildExited(ChildExited {
             generation: self.generation,
             actor: actor.clone(),
             cause,
             error,
-            fatal,
+            remedy,
         }));
     }
 }
@@ -199,7 +210,7 @@ where
     F: Future<Output = Result<(), tokio::task::JoinError>>,
 {
     match handle.await {
-        Ok(()) => supervision.exited(&name, ExitCause::Stopped, "stopped".into(), false),
+        Ok(()) => supervision.exited(&name, ExitCause::Stopped, "stopped".into(), Remedy::Restart),
         Err(error) if error.is_panic() => {
             let panic = error.into_panic();
             let text = panic
@@ -207,9 +218,11 @@ where
                 .map(|text| (*text).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "panic without a message".into());
-            supervision.exited(&name, ExitCause::Panic, text, false);
+            supervision.exited(&name, ExitCause::Panic, text, Remedy::Restart);
         }
-        Err(error) => supervision.exited(&name, ExitCause::Stopped, error.to_string(), false),
+        Err(error) => {
+            supervision.exited(&name, ExitCause::Stopped, error.to_string(), Remedy::Restart)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Committed, Part, PartOfEpoch};
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::Credit;
 use super::flow::{Flow, Item};
 use super::retry::Backoff;
@@ -120,7 +120,8 @@ impl Work {
             }
         };
         self.retry.succeeded(&backoff);
-        let pre_commit = pre_commit(&self.retry.sink, self.table.uri(), &adds)?;
+        let mut pre_commit = pre_commit(&self.retry.sink, self.table.uri(), &adds)?;
+        pre_commit.expected = self.known.clone();
         self.prepared = Some((epoch, adds));
         Ok(pre_commit)
     }
@@ -229,6 +230,7 @@ fn pre_commit(sink: &str, table: &str, adds: &[Add]) -> Result<PreCommit, LakeEr
         bytes,
         // Filled in by the checkpoint writer, which knows the positions.
         transactions: Vec::new(),
+        expected: Vec::new(),
     })
 }
 
@@ -236,7 +238,7 @@ impl DeltaCommitter {
     fn take(&mut self, flow: Flow, ctx: &mut Context<Self>) {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
-            Err(error) => return self.supervision.fail(&self.name, error, false),
+            Err(error) => return self.supervision.fail(&self.name, error, Remedy::Restart),
         };
         match step {
             Step::Held | Step::Process(Item::Watermark(_) | Item::Barrier(_), _) => {}
@@ -317,8 +319,15 @@ impl DeltaCommitter {
         if let Some(work) = &self.work {
             work.retry.report(&error);
         }
-        let fatal = !error.is_transient();
-        self.supervision.fail(&self.name, error, fatal);
+        let remedy = match &error {
+            error if error.is_fenced() => Remedy::Yield,
+            error if error.is_transient() => Remedy::Restart,
+            // Opening the table again shows whether it still fits; an encoder that failed half-way
+            // through a batch begins anew.
+            LakeError::Changed { .. } | LakeError::Encode { .. } => Remedy::Restart,
+            _ => Remedy::Mend,
+        };
+        self.supervision.fail(&self.name, error, remedy);
         ctx.stop();
     }
 }

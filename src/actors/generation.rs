@@ -10,6 +10,7 @@ use actix::{Addr, ArbiterHandle};
 
 use super::alignment::Aligner;
 use super::anomaly_detector::{AnomalyDetector, operator_name, split_state};
+use super::barrier_relay::BarrierRelay;
 use super::blueprint::{Blueprint, SourceBlueprint, TableBlueprint};
 use super::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, Expected, FinishWithEpoch, TakeBarrier, Wire,
@@ -27,7 +28,7 @@ use super::watermark_tracker::{SharedWatermark, WatermarkTracker};
 use super::window_aggregator::WindowAggregator;
 use crate::aggregate::WindowState;
 use crate::anomaly::{self, SeriesReader, WindowBuffer};
-use crate::checkpoint::{CheckpointError, CheckpointStore, Epoch};
+use crate::checkpoint::{CheckpointError, CheckpointStore, Epoch, PreCommit};
 use crate::codec::JsonDecoder;
 use crate::codec::dead_letter::DeadLetterBuilder;
 use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
@@ -175,6 +176,16 @@ pub async fn recover(
         .and_then(|epoch| epoch.operators.get(INSTANCE))
         .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
         .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    if let Some(epoch) = epoch.as_ref().filter(|epoch| !epoch.committed) {
+        let gone = |p: &&PreCommit| blueprint.tables.iter().all(|table| *table.sink != *p.sink);
+        if let Some(lost) = epoch.precommits.iter().filter(|p| !p.adds.is_empty()).find(gone) {
+            return Err(StartError::Other(format!(
+                "the checkpoint holds {} rows for the table {} of '{}', which the configuration no \
+                 longer has: start once with it, to commit them",
+                lost.rows, lost.table, lost.sink
+            )));
+        }
+    }
     let mut tables = Vec::with_capacity(blueprint.tables.len());
     for table in &blueprint.tables {
         let progress = parts.progress.sink(&table.sink);
@@ -322,7 +333,9 @@ impl<'a> Builder<'a> {
             .iter()
             .flat_map(|a| a.partitions.iter().map(|(id, end)| (a.source, id.clone(), *end)))
             .collect();
-        let readers_of = |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count();
+        // A source without partitions has one sender all the same, the relay of its barriers.
+        let readers_of =
+            |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count().max(1);
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
         let Recovered { tables, epoch, instance, points } = recovered;
@@ -418,6 +431,13 @@ impl<'a> Builder<'a> {
         let mut letter_input: InputId = 0;
         for source_assigned in &assigned {
             let source = &blueprint.sources[source_assigned.source];
+            if source_assigned.partitions.is_empty() {
+                let relay = self
+                    .spawn_relay(&light[0], source_assigned.source, &committers, &aggregators)
+                    .await?;
+                readers.push(relay.recipient::<TakeBarrier>());
+                continue;
+            }
             let shared = SharedWatermark::new();
             let tracker = self
                 .spawn_tracker(
@@ -462,7 +482,7 @@ impl<'a> Builder<'a> {
             }
         }
         let expected = Expected {
-            positions: readers.len(),
+            positions: partitions.len(),
             states: windowed * shards,
             operators: blueprint.detectors.len(),
             pre_commits: ends.len(),
@@ -754,6 +774,38 @@ impl<'a> Builder<'a> {
             idle: Vec::new(),
         };
         Ok(Some((self.spawn(arbiter, name, move || actor).await?, health)))
+    }
+
+    async fn spawn_relay(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        source: usize,
+        committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
+        aggregators: &ByQuery<WindowAggregator>,
+    ) -> Result<Addr<BarrierRelay>, StartError> {
+        let blueprint = self.parts.blueprint.clone();
+        let mut outlets = Vec::new();
+        for (index, query) in blueprint.queries.iter().enumerate() {
+            if query.source != source {
+                continue;
+            }
+            match &query.plan.stage {
+                Stage::Stateless(_) => {
+                    let (committer, health) = &committers[query.table];
+                    outlets.push(Outlet::new(committer, health, 0));
+                }
+                Stage::Windowed(_) => outlets.extend(
+                    aggregators
+                        .get(&index)
+                        .into_iter()
+                        .flatten()
+                        .map(|(actor, health)| Outlet::new(actor, health, 0)),
+                ),
+            }
+        }
+        let name = ActorName::new("barrier_relay", blueprint.sources[source].name.clone());
+        self.enter(name.clone());
+        self.spawn(arbiter, name, move || BarrierRelay { outlets }).await
     }
 
     async fn spawn_reader(

@@ -19,6 +19,7 @@
 
 pub mod alignment;
 pub mod anomaly_detector;
+pub mod barrier_relay;
 pub mod blueprint;
 pub mod checkpoint_writer;
 pub mod child;

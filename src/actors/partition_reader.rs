@@ -10,7 +10,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch, TakeBarrier};
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::{Credit, CreditPool, Reserved};
 use super::flow::{Item, Outlet};
 use super::supervisor::SupervisorEvent;
@@ -127,6 +127,7 @@ pub struct Pending {
     /// The pull that a timer will make; there is never a second timer.
     timer: Option<SpawnHandle>,
     stopped: bool,
+    failed: bool,
     ended: bool,
 }
 
@@ -255,7 +256,7 @@ impl PartitionReader {
             self.supervision.fail(
                 &self.name,
                 format_args!("{}: {} ({:?})", self.id, error.reason, error.code),
-                false,
+                Remedy::Restart,
             );
             self.pending.stopped = true;
         }
@@ -266,8 +267,9 @@ impl PartitionReader {
     fn flush(&mut self, ctx: &mut Context<Self>) {
         self.pending.filling_since = None;
         if let Err(error) = self.send_batch() {
-            self.supervision.fail(&self.name, error, false);
+            self.supervision.fail(&self.name, error, Remedy::Restart);
             self.pending.stopped = true;
+            self.pending.failed = true;
             ctx.stop();
         }
     }
@@ -506,6 +508,10 @@ impl Handler<TakeBarrier> for PartitionReader {
         // What has been taken from the queue counts as read, so it has to be sent on first.
         if self.pending.batch.records > 0 {
             self.flush(ctx);
+        }
+        if self.pending.failed {
+            // Rows that were taken could not be sent: the epoch must not say that they were.
+            return;
         }
         if barrier.last {
             self.pending.stopped = true;

@@ -95,20 +95,6 @@ pub async fn finish_pre_commit(
     if table.transaction_version(&own).await? >= Some(epoch.number as i64) {
         return Ok(());
     }
-    let mut known = Vec::with_capacity(pre_commit.transactions.len());
-    for (app, version) in &pre_commit.transactions {
-        let found = table.transaction_version(app).await?;
-        if *app != own && found > Some(*version) {
-            return Err(LakeError::Fenced {
-                table: table.uri().to_owned(),
-                app_id: app.clone(),
-                expected: Some(*version),
-                found,
-            }
-            .into());
-        }
-        known.push((app.clone(), found));
-    }
     let adds: Vec<Add> = pre_commit
         .adds
         .iter()
@@ -120,7 +106,9 @@ pub async fn finish_pre_commit(
         let table = table.uri().to_owned();
         return Err(RecoveryError::FilesGone { table, epoch: epoch.number, files });
     }
-    retry.commit(table, &adds, &pre_commit.transactions, &known).await?;
+    // The table must be as it was when the files were made: whoever moved a partition's position
+    // since then has written its rows.
+    retry.commit(table, &adds, &pre_commit.transactions, &pre_commit.expected).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::blueprint::Blueprint;
-use super::child::{ChildExited, Supervision};
+use super::child::{ChildExited, Remedy, Supervision};
 use super::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use super::retry::Backoff;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
@@ -32,6 +32,11 @@ const TICK: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(120);
 /// How long the threads of a generation may take to end.
 const END: Duration = Duration::from_secs(5);
+
+/// The same when the process ends, which ends what hangs.
+const LAST_END: Duration = Duration::from_secs(1);
+/// How long leaving a group may take: it talks to the brokers, which may be gone.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -207,7 +212,7 @@ impl PipelineSupervisor {
         self.enter(PipelineState::Starting);
         let outcome = self.supervise().await;
         if let Some(generation) = self.current.take() {
-            generation.end(END).await;
+            generation.end(LAST_END).await;
         }
         self.leave_groups().await;
         self.enter(match &outcome {
@@ -313,8 +318,7 @@ impl PipelineSupervisor {
         for source in &mut self.sources {
             source.releasing.clear();
             if let Some(group) = source.group.take() {
-                // Leaving talks to the brokers, and may take a moment.
-                let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+                leave(group).await;
             }
         }
     }
@@ -463,10 +467,17 @@ impl PipelineSupervisor {
         .emit();
         generation.end(END).await;
         self.release();
-        if exit.fatal {
-            let text = format!("{}: {}", exit.actor, exit.error);
-            self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
-            return Err(PipelineError::Refused(text));
+        let text = format!("{}: {}", exit.actor, exit.error);
+        match exit.remedy {
+            Remedy::Restart => {}
+            Remedy::Mend => {
+                self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
+                return Err(PipelineError::Failed(text));
+            }
+            Remedy::Yield => {
+                self.parts.progress.fault(&exit.actor.to_string(), &exit.error);
+                return Err(PipelineError::Refused(text));
+            }
         }
         if lived >= self.parts.blueprint.settings.restart.reset_after {
             self.backoff.reset();
@@ -615,7 +626,7 @@ impl PipelineSupervisor {
         let state = &mut self.sources[index];
         state.assignment = None;
         if let Some(group) = state.group.take() {
-            let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+            leave(group).await;
         }
         self.join_group(index)?;
         self.restart_later("kafka_group", "client", ExitCause::Error, reason)
@@ -674,7 +685,7 @@ impl PipelineSupervisor {
                         actor: health.actor.clone(),
                         cause: ExitCause::Stalled,
                         error: format!("no progress for {:.0} s", stuck.as_secs_f64()),
-                        fatal: false,
+                        remedy: Remedy::Restart,
                     }));
                 }
             }
@@ -692,7 +703,8 @@ impl PipelineSupervisor {
         let probe = group.probe();
         self.sources[index].asking = true;
         let tell = self.tell.clone();
-        tokio::task::spawn_blocking(move || {
+        // A thread of its own, which the end of the process does not wait for.
+        std::thread::spawn(move || {
             while !probe() {
                 std::thread::sleep(TICK);
             }
@@ -781,6 +793,17 @@ fn partitions_with_ends(
         .iter()
         .flat_map(|(_, ids)| ids.iter().map(|id| (id.clone(), ends.get(id).copied())))
         .collect()
+}
+
+/// Leaves a group, on a thread that the end of the process does not wait for.
+async fn leave(group: KafkaGroup) {
+    let (left, heard) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        drop(group);
+        // Nobody may be waiting any more.
+        let _ = left.send(());
+    });
+    let _ = tokio::time::timeout(LEAVE, heard).await;
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -6,7 +6,7 @@ use actix::prelude::*;
 
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
-use super::child::{ActorName, Health, Supervision};
+use super::child::{ActorName, Health, Remedy, Supervision};
 use super::flow::{Flow, Item, Outlet};
 use crate::aggregate::{AggregateError, WindowState};
 use crate::telemetry::events::{LateRows, QueryMetrics, RowsProduced, StateSize, WindowsClosed};
@@ -37,7 +37,7 @@ impl WindowAggregator {
         let step = match self.aligner.offer(flow) {
             Ok(step) => step,
             Err(error) => {
-                self.supervision.fail(&self.name, error, false);
+                self.supervision.fail(&self.name, error, Remedy::Restart);
                 return Ok(());
             }
         };
@@ -131,7 +131,7 @@ impl Actor for WindowAggregator {
         if let Some(watermark) = self.restored.take()
             && let Err(error) = self.advance(watermark)
         {
-            self.supervision.fail(&self.name, error, false);
+            self.supervision.fail(&self.name, error, Remedy::Restart);
             return ctx.stop();
         }
         self.show_state();
@@ -146,7 +146,7 @@ impl Handler<Flow> for WindowAggregator {
         let _busy = self.health.busy();
         fail::fail_point!("window_aggregator");
         if let Err(error) = self.take(flow) {
-            self.supervision.fail(&self.name, error, false);
+            self.supervision.fail(&self.name, error, Remedy::Restart);
             ctx.stop();
         }
     }

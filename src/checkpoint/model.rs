@@ -61,6 +61,9 @@ pub struct PreCommit {
     pub bytes: u64,
     /// Delta `txn` actions of the same commit: application id and version.
     pub transactions: Vec<(String, i64)>,
+    /// The versions that the table had of them when the files were made: what a late commit must
+    /// still find, or somebody else has written meanwhile.
+    pub expected: Vec<(String, Option<i64>)>,
 }
 
 /// Everything that becomes durable together.

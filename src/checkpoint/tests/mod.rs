@@ -34,6 +34,7 @@ fn epoch(number: u64) -> Epoch {
             rows: 3,
             bytes: 7,
             transactions: vec![("millpond/weblogs/bronze/logs-0".into(), at * 100)],
+            expected: vec![("millpond/weblogs/bronze/logs-0".into(), None)],
         }],
         operators: BTreeMap::from([("detector/spike".into(), vec![number as u8; 9])]),
         created_at_ms: 1_700_000_000_000 + at,

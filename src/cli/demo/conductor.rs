@@ -136,14 +136,14 @@ impl Conductor {
                         phase = Phase::Stopping;
                     }
                 }
-                Phase::Starting | Phase::Running | Phase::Stopping => {}
+                Phase::Starting | Phase::Running | Phase::Stopping | Phase::Ended => {}
             }
             shown.take(&report, Instant::now());
-            let last = ended && phase == Phase::Stopping;
-            self.show(&mut shown, &report, phase, course.writing, last);
-            if last {
+            if ended && phase == Phase::Stopping {
+                self.show(&mut shown, &report, Phase::Ended, course.writing);
                 return course;
             }
+            self.show(&mut shown, &report, phase, course.writing);
             std::thread::sleep(LOOK);
         }
     }
@@ -154,7 +154,6 @@ impl Conductor {
         report: &PipelineReport,
         phase: Phase,
         elapsed: Duration,
-        last: bool,
     ) {
         let unicode = matches!(&self.show, Show::Live(_, abilities) if abilities.unicode);
         let written = shown.written.records.saturating_sub(shown.written.failed);
@@ -179,7 +178,7 @@ impl Conductor {
             screen.draw(&view::block(&frame, columns, rows));
             return;
         }
-        if !last && shown.line.is_some_and(|at| at.elapsed() < LINE) {
+        if phase != Phase::Ended && shown.line.is_some_and(|at| at.elapsed() < LINE) {
             return;
         }
         shown.line = Some(Instant::now());

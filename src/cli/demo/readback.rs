@@ -175,3 +175,100 @@ async fn anomalies(context: &SessionContext) -> anyhow::Result<Vec<Detection>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
+    use super::*;
+    use crate::anomaly::{Anomaly, Severity, to_batch};
+    use crate::lake::{LakeTable, TableSpec};
+    use crate::sink::delta::DeltaWriter;
+
+    async fn write(directory: &Path, name: &str, batches: &[RecordBatch]) {
+        let path = directory.join(name);
+        let spec = TableSpec::new(path.to_str().expect("a name in UTF-8"), batches[0].schema());
+        let mut table = LakeTable::open_or_create(&spec).await.expect("a table");
+        for batch in batches {
+            let mut writer = DeltaWriter::new(&table, &spec).expect("a writer");
+            writer.write(batch).await.expect("rows");
+            let adds = writer.prepare().await.expect("files");
+            table.commit(adds, &[], &[]).await.expect("a commit");
+        }
+    }
+
+    fn rows(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        let fields: Vec<Field> = columns
+            .iter()
+            .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
+            .collect();
+        let columns = columns.into_iter().map(|(_, column)| column).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("columns fit")
+    }
+
+    fn times(of: &[i64]) -> ArrayRef {
+        let column = TimestampMicrosecondArray::from(of.to_vec()).with_timezone("UTC");
+        assert_eq!(
+            column.data_type(),
+            &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        );
+        Arc::new(column)
+    }
+
+    #[tokio::test]
+    async fn what_the_tables_hold_is_counted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bronze = |ids: &[&str], at: &[i64]| {
+            let ids: ArrayRef = Arc::new(StringArray::from(ids.to_vec()));
+            rows(vec![("request_id", ids), ("timestamp", times(at))])
+        };
+        let batches = [bronze(&["a", "b", "c"], &[1, 5, 12]), bronze(&["c", "d"], &[19, 25])];
+        write(dir.path(), "bronze", &batches).await;
+        let requests: ArrayRef = Arc::new(Int64Array::from(vec![2, 1]));
+        let windows = rows(vec![("window_end", times(&[10, 20])), ("requests", requests)]);
+        write(dir.path(), "traffic_windows", &[windows]).await;
+        let anomaly = |key: &str, start| Anomaly {
+            detector: "spikes".into(),
+            kind: "traffic_spike",
+            key: key.into(),
+            window_start: start,
+            window_end: start + 10,
+            value: 9.0,
+            expected: 3.0,
+            lower: 1.0,
+            upper: 5.0,
+            score: 0.75,
+            severity: Severity::Critical,
+            reason: "why".into(),
+        };
+        let found = to_batch(&[anomaly("/b", 10), anomaly("/a", 0)]).expect("rows");
+        write(dir.path(), "anomalies", &[found]).await;
+        std::fs::create_dir(dir.path().join("client_windows")).expect("no table yet");
+
+        let names = ["bronze", "traffic_windows", "client_windows", "anomalies", "dead_letters"];
+        let found = read_back(dir.path(), &names).await.expect("they can be read");
+        let read: Vec<(&str, u64, usize)> =
+            found.tables.iter().map(|t| (t.name.as_str(), t.rows, t.files)).collect();
+        assert_eq!(read, [("bronze", 5, 2), ("traffic_windows", 2, 1), ("anomalies", 2, 1)]);
+        assert!(found.tables.iter().all(|table| table.bytes > 0));
+        assert_eq!((found.distinct, found.closed), (4, Some(20)));
+        assert_eq!((found.before_closed, found.in_windows), (4, 3));
+        let keys: Vec<&str> = found.anomalies.iter().map(|a| a.key.as_str()).collect();
+        assert_eq!(keys, ["/a", "/b"], "in order of time");
+        assert_eq!(found.anomalies[1].window_end, EventTime(20));
+        assert_eq!(found.anomalies[0].severity, "critical");
+    }
+
+    #[tokio::test]
+    async fn without_tables_there_is_nothing_and_with_broken_ones_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let found = read_back(dir.path(), &["bronze", "anomalies"]).await.expect("nothing there");
+        assert!(found.tables.is_empty() && found.rows("bronze") == 0);
+        std::fs::create_dir_all(dir.path().join("bronze/_delta_log")).expect("an empty log");
+        let error = read_back(dir.path(), &["bronze"]).await.expect_err("no table").to_string();
+        assert!(error.contains("bronze"), "{error}");
+    }
+}

@@ -37,6 +37,8 @@ pub enum Phase {
     Draining,
     /// The last epoch is being finished.
     Stopping,
+    /// The pipeline has ended.
+    Ended,
 }
 
 /// Everything that is shown, at one moment.
@@ -153,6 +155,7 @@ fn now(frame: &Frame<'_>) -> (String, Style, Option<String>) {
         }
         Phase::Draining => ("all logs are written; reading the rest".into(), Style::Faint, None),
         Phase::Stopping => ("stopping: finishing the last epoch".into(), Style::Faint, None),
+        Phase::Ended => ("it is over; counting what is in the tables".into(), Style::Faint, None),
         Phase::Running => {
             let next = frame.plan.next(time).map(|anomaly| {
                 let away = frame.plan.wall_time(anomaly.start - time);
