@@ -1,0 +1,317 @@
+//! Spawning a generation, in the order sinks, operators, sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix::{Addr, ArbiterHandle};
+
+use crate::actors::anomaly_detector::AnomalyDetector;
+use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, TakeBarrier, Wire};
+use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
+use crate::actors::credit::CreditPool;
+use crate::actors::flow::{InputId, Outlet};
+use crate::actors::watermark_tracker::SharedWatermark;
+use crate::actors::window_aggregator::WindowAggregator;
+use crate::source::PartitionId;
+use crate::source::kafka::PartitionQueue;
+use crate::sql::Stage;
+use crate::telemetry::events::ActorStarted;
+
+use super::readers::ReaderParts;
+use super::*;
+
+/// Spawns the actors. `queues` has one queue for each partition of `assigned`, in order.
+pub struct Builder<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) supervision: Supervision,
+    pub(super) threads: Threads,
+    pub(super) healths: Vec<Arc<Health>>,
+    pub(super) cores: usize,
+}
+
+impl<'a> Builder<'a> {
+    /// For the generation that `supervision` stands for.
+    pub fn new(parts: &'a Parts, supervision: Supervision) -> Self {
+        Self {
+            parts,
+            supervision,
+            threads: Threads::new(),
+            healths: Vec::new(),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// Builds the generation. On an error nothing of it is left running.
+    pub async fn build(
+        mut self,
+        recovered: Recovered,
+        assigned: Vec<Assigned>,
+        queues: Vec<PartitionQueue>,
+    ) -> Result<Generation, StartError> {
+        match self.spawn_all(recovered, assigned, queues).await {
+            Ok(checkpoint) => Ok(Generation {
+                number: self.supervision.generation(),
+                threads: self.threads,
+                checkpoint,
+                healths: self.healths,
+                started: Instant::now(),
+            }),
+            Err(error) => {
+                self.threads.end(Duration::from_secs(5)).await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn spawn_all(
+        &mut self,
+        recovered: Recovered,
+        assigned: Vec<Assigned>,
+        queues: Vec<PartitionQueue>,
+    ) -> Result<Addr<CheckpointWriter>, StartError> {
+        let blueprint = self.parts.blueprint.clone();
+        let shards = blueprint.settings.shards;
+        let partitions: Vec<(usize, PartitionId, Option<i64>)> = assigned
+            .iter()
+            .flat_map(|a| a.partitions.iter().map(|(id, end)| (a.source, id.clone(), *end)))
+            .collect();
+        // A source without partitions has one sender all the same, the relay of its barriers.
+        let readers_of =
+            |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count().max(1);
+
+        let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
+        let Recovered { tables, epoch, instance, points } = recovered;
+
+        // The tables, with as many inputs as there will be senders.
+        let sink_threads = self.start_threads(blueprint.tables.len().min(self.cores))?;
+        let mut committers = Vec::new();
+        let mut ends = Vec::new();
+        for (index, table) in tables.into_iter().enumerate() {
+            let described = &blueprint.tables[index];
+            let inputs = if blueprint.dead_letters() == Some(index) {
+                partitions.len()
+            } else if let Some(query) = blueprint.queries.iter().find(|q| q.table == index) {
+                match query.plan.stage {
+                    Stage::Stateless(_) => readers_of(query.source),
+                    Stage::Windowed(_) => shards,
+                }
+            } else {
+                blueprint.detectors.iter().filter(|d| d.table == index).count()
+            };
+            let arbiter = &sink_threads[index % sink_threads.len()];
+            let (committer, end) = self
+                .spawn_committer(
+                    arbiter,
+                    described,
+                    table,
+                    inputs,
+                    &instance,
+                    &partitions,
+                    &checkpoint,
+                )
+                .await?;
+            committers.push(committer);
+            ends.push(end);
+        }
+
+        // Detectors and trackers are light, and share a thread.
+        let light = self.start_threads(1)?;
+        let mut detectors: ByQuery<AnomalyDetector> = BTreeMap::new();
+        let mut senders: BTreeMap<usize, InputId> = BTreeMap::new();
+        for index in 0..blueprint.detectors.len() {
+            let table = blueprint.detectors[index].table;
+            let input = senders.entry(table).or_default();
+            let outlet = Outlet::new(&committers[table].0, &committers[table].1, *input);
+            *input += 1;
+            let detector =
+                self.spawn_detector(&light[0], index, shards, &epoch, outlet, &checkpoint).await?;
+            detectors.entry(blueprint.detectors[index].query).or_default().push(detector);
+        }
+
+        // The shards of every windowed query.
+        let windowed =
+            blueprint.queries.iter().filter(|q| matches!(q.plan.stage, Stage::Windowed(_))).count();
+        let operator_threads = self.start_threads((windowed * shards).min(self.cores))?;
+        let mut aggregators: ByQuery<WindowAggregator> = BTreeMap::new();
+        let mut place = 0;
+        for (index, query) in blueprint.queries.iter().enumerate() {
+            let Stage::Windowed(_) = &query.plan.stage else { continue };
+            let stored = match &epoch {
+                Some(epoch) => self.parts.store.segments(epoch, &query.name)?,
+                None => Vec::new(),
+            };
+            let segments: Vec<&[u8]> = stored.iter().map(|s| s.bytes.as_slice()).collect();
+            for shard in 0..shards {
+                let (committer, health) = &committers[query.table];
+                let mut outlets = vec![Outlet::new(committer, health, shard as InputId)];
+                for (detector, health) in detectors.get(&index).into_iter().flatten() {
+                    outlets.push(Outlet::new(detector, health, shard as InputId));
+                }
+                let arbiter = &operator_threads[place % operator_threads.len()];
+                place += 1;
+                let aggregator = self
+                    .spawn_aggregator(
+                        arbiter,
+                        index,
+                        shard,
+                        readers_of(query.source),
+                        &segments,
+                        &epoch,
+                        outlets,
+                        &checkpoint,
+                    )
+                    .await?;
+                aggregators.entry(index).or_default().push(aggregator);
+            }
+        }
+
+        // A tracker for each source, then its readers.
+        let credits = CreditPool::new(blueprint.settings.memory.in_flight);
+        let reader_threads = self.start_threads(partitions.len().min(self.cores))?;
+        let mut queues = queues.into_iter();
+        let mut readers = Vec::new();
+        let mut letter_input: InputId = 0;
+        for source_assigned in &assigned {
+            let source = &blueprint.sources[source_assigned.source];
+            if source_assigned.partitions.is_empty() {
+                let relay = self
+                    .spawn_relay(&light[0], source_assigned.source, &committers, &aggregators)
+                    .await?;
+                readers.push(relay.recipient::<TakeBarrier>());
+                continue;
+            }
+            let shared = SharedWatermark::new();
+            let tracker = self
+                .spawn_tracker(
+                    &light[0],
+                    source_assigned,
+                    source,
+                    &points,
+                    &epoch,
+                    &aggregators,
+                    &shared,
+                )
+                .await?;
+            for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
+                let queue =
+                    queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
+                let point = points
+                    .get(id)
+                    .ok_or_else(|| StartError::Other(format!("{id} has no starting point")))?;
+                let arbiter = &reader_threads[readers.len() % reader_threads.len()];
+                let reader = self
+                    .spawn_reader(
+                        arbiter,
+                        ReaderParts {
+                            source_index: source_assigned.source,
+                            id: id.clone(),
+                            end: *end,
+                            input: input as InputId,
+                            letter_input,
+                            queue,
+                            point: point.clone(),
+                            tracker: tracker.clone(),
+                            watermark: shared.clone(),
+                            credits: credits.clone(),
+                            checkpoint: checkpoint.clone(),
+                        },
+                        &committers,
+                        &aggregators,
+                    )
+                    .await?;
+                letter_input += 1;
+                readers.push(reader.recipient::<TakeBarrier>());
+            }
+        }
+        let expected = Expected {
+            positions: partitions.len(),
+            states: windowed * shards,
+            operators: blueprint.detectors.len(),
+            pre_commits: ends.len(),
+        };
+        checkpoint.do_send(Wire { readers, committers: ends, expected });
+        Ok(checkpoint)
+    }
+
+    pub(super) fn start_threads(&mut self, count: usize) -> Result<Vec<ArbiterHandle>, StartError> {
+        self.threads
+            .start(count)
+            .map_err(|error| StartError::Other(format!("no thread to run on: {error}")))
+    }
+
+    pub(super) fn enter(&mut self, name: ActorName) -> Arc<Health> {
+        ActorStarted {
+            pipeline: self.parts.progress.name(),
+            actor: name.kind,
+            member: &name.member,
+        }
+        .emit();
+        let health = Health::new(name);
+        self.healths.push(health.clone());
+        health
+    }
+
+    pub(super) async fn spawn<A>(
+        &self,
+        arbiter: &ArbiterHandle,
+        name: ActorName,
+        make: impl FnOnce() -> A + Send + 'static,
+    ) -> Result<Addr<A>, StartError>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let shown = name.to_string();
+        spawn(arbiter, name, self.supervision.clone(), make)
+            .await
+            .ok_or_else(|| StartError::Other(format!("{shown} did not start")))
+    }
+
+    pub(super) async fn spawn_checkpoint_writer(
+        &mut self,
+        recovered: &Recovered,
+        shards: usize,
+    ) -> Result<Addr<CheckpointWriter>, StartError> {
+        let arbiter = self.start_threads(1)?;
+        let blueprint = &self.parts.blueprint;
+        let settings = &blueprint.settings;
+        let name = ActorName::new("checkpoint_writer", settings.name.as_str());
+        let mut replace_all = BTreeSet::new();
+        if let Some(epoch) = &recovered.epoch {
+            // Restored state is written whole with the first epoch, for the number of shards that
+            // there is now. All older segments go then, and those of queries that are gone.
+            replace_all.extend(epoch.fingerprints.keys().cloned());
+        }
+        let mut base = recovered.epoch.clone().unwrap_or_default();
+        base.pipeline = settings.name.clone();
+        base.shards = shards as u32;
+        base.fingerprints = blueprint.fingerprints();
+        base.watermarks.clear();
+        base.precommits.clear();
+        base.operators.clear();
+        let health = self.enter(name.clone());
+        let writer = CheckpointWriter {
+            pipeline: self.parts.progress.name().clone(),
+            name: name.clone(),
+            health,
+            supervision: self.supervision.clone(),
+            store: self.parts.store.clone(),
+            progress: self.parts.progress.clone(),
+            interval: settings.checkpoint.interval,
+            timeout: settings.checkpoint.timeout,
+            readers: Vec::new(),
+            committers: Vec::new(),
+            expected: Expected::default(),
+            base,
+            replace_all,
+            instance: recovered.instance.clone(),
+            last_begun: None,
+            last_durable: Instant::now(),
+            finishing: false,
+            in_flight: None,
+        };
+        self.spawn(&arbiter[0], name, move || writer).await
+    }
+}

@@ -1,0 +1,153 @@
+//! One life of a pipeline: all its actors, from the tables up to the readers.
+//!
+//! [`recover`] opens the tables and finishes what the last epoch promised them; [`Builder`] spawns
+//! the actors, sinks first, so that every sender finds its receiver; [`Generation`] is what runs.
+
+mod builder;
+mod operators;
+mod readers;
+mod recover;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+
+use super::blueprint::{Blueprint, TableBlueprint};
+use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
+use super::child::{ActorName, Health, Threads};
+use super::delta_committer::Retrying;
+use super::recovery::RecoveryError;
+use crate::checkpoint::{CheckpointError, CheckpointStore};
+use crate::source::PartitionId;
+use crate::source::kafka::KafkaError;
+use crate::telemetry::progress::PipelineProgress;
+
+pub use builder::Builder;
+pub use recover::{Recovered, recover};
+
+/// The operator that holds this ledger's name.
+pub(super) const INSTANCE: &str = "instance";
+/// Values that a detector's buffer may hold: windows wait there for the slowest shard only.
+const BUFFERED_VALUES: usize = 2_000_000;
+/// How far ahead of the watermark a partition may be read, beyond the watermark's delay.
+const AHEAD: Duration = Duration::from_secs(120);
+
+/// Actors, with what can be seen of them, by the index of their query.
+type ByQuery<A> = BTreeMap<usize, Vec<(Addr<A>, Arc<Health>)>>;
+
+/// Why a generation could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Recovery failed or refused.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The ledger.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The brokers.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// A windowed query is not the one whose state the checkpoint holds.
+    #[error(
+        "the query '{0}' is not the one that the checkpoint holds windows of: its windows, keys or \
+         aggregates changed; give the changed query a new name and table, or put the old text back"
+    )]
+    QueryChanged(String),
+    /// Something else that a restart will not mend.
+    #[error("{0}")]
+    Other(String),
+    /// The assignment changed while the generation was being started.
+    #[error("the partitions changed hands during the start")]
+    AssignmentChanged,
+}
+
+impl StartError {
+    /// Whether trying again can help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Recovery(error) => error.is_transient(),
+            Self::Checkpoint(error) => error.is_transient(),
+            Self::Kafka(_) | Self::AssignmentChanged => true,
+            Self::QueryChanged(_) | Self::Other(_) => false,
+        }
+    }
+
+    /// Whether another daemon owns what this one wanted.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Recovery(error) => error.is_refusal(),
+            Self::Checkpoint(error) => matches!(error, CheckpointError::Locked { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// What lives as long as the pipeline, and longer than a generation.
+pub struct Parts {
+    /// What to build.
+    pub blueprint: Arc<Blueprint>,
+    /// The ledger.
+    pub store: Arc<CheckpointStore>,
+    /// What the API shows.
+    pub progress: Arc<PipelineProgress>,
+    /// Take positions from the tables where they are ahead.
+    pub resume_from_table: bool,
+}
+
+/// The partitions of a source, and where they end if the run is bounded.
+pub struct Assigned {
+    /// Index of the source.
+    pub source: usize,
+    /// Topic, partition, and the offset to stop at.
+    pub partitions: Vec<(PartitionId, Option<i64>)>,
+}
+
+/// A running generation.
+pub struct Generation {
+    number: u64,
+    threads: Threads,
+    checkpoint: Addr<CheckpointWriter>,
+    healths: Vec<Arc<Health>>,
+    /// When it was up.
+    pub started: Instant,
+}
+
+fn committer_name(table: &TableBlueprint) -> ActorName {
+    ActorName::new("delta_committer", table.sink.clone())
+}
+
+fn retrying(parts: &Parts, table: &TableBlueprint, health: Arc<Health>) -> Retrying {
+    Retrying {
+        pipeline: parts.progress.name().clone(),
+        sink: table.sink.clone(),
+        health,
+        progress: parts.progress.sink(&table.sink),
+    }
+}
+
+impl Generation {
+    /// Which one it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Makes the next epoch the last.
+    pub fn finish(&self) {
+        self.checkpoint.do_send(FinishWithEpoch);
+    }
+
+    /// What can be seen of its actors.
+    pub fn healths(&self) -> &[Arc<Health>] {
+        &self.healths
+    }
+
+    /// Ends all actors and waits for their threads, at most `patience`.
+    pub async fn end(self, patience: Duration) {
+        let left = self.threads.end(patience).await;
+        if left > 0 {
+            tracing::warn!(threads = left, generation = self.number, "threads did not end in time");
+        }
+    }
+}

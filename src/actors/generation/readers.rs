@@ -1,0 +1,234 @@
+//! The actors at the sources: readers, watermarks, relays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{Addr, ArbiterHandle};
+
+use crate::actors::barrier_relay::BarrierRelay;
+use crate::actors::blueprint::SourceBlueprint;
+use crate::actors::checkpoint_writer::CheckpointWriter;
+use crate::actors::child::{ActorName, Health};
+use crate::actors::credit::CreditPool;
+use crate::actors::delta_committer::DeltaCommitter;
+use crate::actors::flow::{InputId, Outlet};
+use crate::actors::partition_reader::{
+    DeadLetterRoute, PartitionReader, Pending, Route, RouteStage,
+};
+use crate::actors::recovery::StartingPoint;
+use crate::actors::watermark_tracker::{SharedWatermark, WatermarkTracker};
+use crate::actors::window_aggregator::WindowAggregator;
+use crate::checkpoint::Epoch;
+use crate::codec::JsonDecoder;
+use crate::codec::dead_letter::DeadLetterBuilder;
+use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
+use crate::source::PartitionId;
+use crate::source::kafka::PartitionQueue;
+use crate::sql::{BoundQuery, Stage};
+use crate::telemetry::events::{QueryMetrics, ReaderMetrics};
+
+use super::*;
+
+impl Builder<'_> {
+    #[allow(clippy::too_many_arguments, reason = "what a tracker is made of, named one by one")]
+    pub(super) async fn spawn_tracker(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        assigned: &Assigned,
+        source: &SourceBlueprint,
+        points: &BTreeMap<PartitionId, StartingPoint>,
+        epoch: &Option<Epoch>,
+        aggregators: &ByQuery<WindowAggregator>,
+        shared: &SharedWatermark,
+    ) -> Result<Option<(Addr<WatermarkTracker>, Arc<Health>)>, StartError> {
+        let Some(watermark) = &source.watermark else { return Ok(None) };
+        let blueprint = &self.parts.blueprint;
+        let on_source =
+            || blueprint.queries.iter().enumerate().filter(|(_, q)| q.source == assigned.source);
+        let restored = epoch.as_ref().and_then(|epoch| {
+            on_source().filter_map(|(_, q)| epoch.watermarks.get(&*q.name)).max().copied()
+        });
+        let outlets = on_source()
+            .filter_map(|(index, _)| aggregators.get(&index))
+            .flatten()
+            // The tracker is no input that barriers come from, so its number does not matter.
+            .map(|(aggregator, health)| Outlet::new(aggregator, health, InputId::MAX))
+            .collect();
+        let options = WatermarkOptions {
+            delay_us: watermark.delay_us,
+            idle_timeout_ms: watermark.idle_timeout_ms,
+            advance_when_idle: watermark.wall_clock,
+        };
+        // Partitions that the checkpoint knows and the group has not given us: while a member that
+        // died keeps its share until its session times out, or in the middle of a rebalance. Their
+        // rows are still to come, and windows that closed without them would drop those rows as
+        // late. They hold the watermark back like any other partition, until they are idle.
+        let elsewhere = epoch
+            .iter()
+            .flat_map(|epoch| &epoch.positions)
+            .filter(|(id, _)| *id.source == *source.name)
+            .filter(|(id, _)| assigned.partitions.iter().all(|(own, _)| own != *id))
+            .map(|(id, position)| (id.clone(), position.max_event_time));
+        let mut tracker = Tracker::new(options);
+        tracker.restore_watermark(restored);
+        let name = ActorName::new("watermark_tracker", source.name.clone());
+        let health = self.enter(name.clone());
+        let actor = WatermarkTracker {
+            pipeline: self.parts.progress.name().clone(),
+            health: health.clone(),
+            progress: self.parts.progress.clone(),
+            options,
+            tracker,
+            partitions: assigned
+                .partitions
+                .iter()
+                .map(|(id, _)| (id.clone(), points.get(id).and_then(|point| point.max_event_time)))
+                .chain(elsewhere)
+                .collect(),
+            shared: shared.clone(),
+            outlets,
+            idle: Vec::new(),
+        };
+        Ok(Some((self.spawn(arbiter, name, move || actor).await?, health)))
+    }
+
+    pub(super) async fn spawn_relay(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        source: usize,
+        committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
+        aggregators: &ByQuery<WindowAggregator>,
+    ) -> Result<Addr<BarrierRelay>, StartError> {
+        let blueprint = self.parts.blueprint.clone();
+        let mut outlets = Vec::new();
+        for (index, query) in blueprint.queries.iter().enumerate() {
+            if query.source != source {
+                continue;
+            }
+            match &query.plan.stage {
+                Stage::Stateless(_) => {
+                    let (committer, health) = &committers[query.table];
+                    outlets.push(Outlet::new(committer, health, 0));
+                }
+                Stage::Windowed(_) => outlets.extend(
+                    aggregators
+                        .get(&index)
+                        .into_iter()
+                        .flatten()
+                        .map(|(actor, health)| Outlet::new(actor, health, 0)),
+                ),
+            }
+        }
+        let name = ActorName::new("barrier_relay", blueprint.sources[source].name.clone());
+        self.enter(name.clone());
+        self.spawn(arbiter, name, move || BarrierRelay { outlets }).await
+    }
+
+    pub(super) async fn spawn_reader(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        reader: ReaderParts,
+        committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
+        aggregators: &ByQuery<WindowAggregator>,
+    ) -> Result<Addr<PartitionReader>, StartError> {
+        let blueprint = self.parts.blueprint.clone();
+        let source = &blueprint.sources[reader.source_index];
+        let pipeline = self.parts.progress.name().clone();
+        let other = |what: &dyn std::fmt::Display| StartError::Other(what.to_string());
+        let decoder =
+            JsonDecoder::new(source.schema.clone(), source.projection.clone(), source.json.clone())
+                .map_err(|error| other(&error))?;
+        let decoded = decoder.output_schema();
+        let event_time = source
+            .watermark
+            .as_ref()
+            .and_then(|watermark| decoded.index_of(&watermark.column).ok());
+        let resume_at = |table: usize| reader.point.resume_at.get(&table).copied().unwrap_or(0);
+        let mut routes = Vec::new();
+        for (index, query) in blueprint.queries.iter().enumerate() {
+            if query.source != reader.source_index {
+                continue;
+            }
+            let bound = query.plan.bind(decoded.clone()).map_err(|error| other(&error))?;
+            let stage = match bound {
+                BoundQuery::Stateless(map) => {
+                    let (committer, health) = &committers[query.table];
+                    RouteStage::Rows { map, table: Outlet::new(committer, health, reader.input) }
+                }
+                BoundQuery::Windowed(pre) => RouteStage::Windows {
+                    pre,
+                    shards: aggregators
+                        .get(&index)
+                        .into_iter()
+                        .flatten()
+                        .map(|(actor, health)| Outlet::new(actor, health, reader.input))
+                        .collect(),
+                },
+            };
+            routes.push(Route {
+                query: QueryMetrics::new(pipeline.clone(), query.name.clone()),
+                progress: self.parts.progress.query(&query.name),
+                stage,
+                resume_at: resume_at(query.table),
+            });
+        }
+        let dead_letters = blueprint.dead_letters().map(|table| {
+            let (committer, health) = &committers[table];
+            DeadLetterRoute {
+                builder: DeadLetterBuilder::new(blueprint.settings.dead_letters.max_payload),
+                table: Outlet::new(committer, health, reader.letter_input),
+                resume_at: resume_at(table),
+            }
+        });
+        let name = ActorName::new("partition_reader", reader.id.to_string());
+        let health = self.enter(name.clone());
+        let source_progress = self.parts.progress.source(&source.name);
+        let progress = source_progress.partition(&reader.id.split);
+        progress.starts_at(reader.point.next);
+        let delay = source.watermark.as_ref().map_or(0, |watermark| watermark.delay_us);
+        let actor = PartitionReader {
+            metrics: ReaderMetrics::new(
+                pipeline.clone(),
+                source.name.clone(),
+                reader.id.split.clone(),
+            ),
+            pipeline,
+            id: reader.id,
+            name: name.clone(),
+            health,
+            supervision: self.supervision.clone(),
+            queue: reader.queue,
+            decoder,
+            event_time,
+            limits: source.limits,
+            routes,
+            dead_letters,
+            tracker: reader.tracker,
+            watermark: reader.watermark,
+            max_ahead: delay.saturating_add(AHEAD.as_micros() as i64),
+            credits: reader.credits,
+            checkpoint: reader.checkpoint,
+            source_progress,
+            progress,
+            next: reader.point.next,
+            max_event_time: reader.point.max_event_time,
+            end: reader.end,
+            pending: Pending::default(),
+        };
+        self.spawn(arbiter, name, move || actor).await
+    }
+}
+
+pub(super) struct ReaderParts {
+    pub(super) source_index: usize,
+    pub(super) id: PartitionId,
+    pub(super) end: Option<i64>,
+    pub(super) input: InputId,
+    pub(super) letter_input: InputId,
+    pub(super) queue: PartitionQueue,
+    pub(super) point: StartingPoint,
+    pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
+    pub(super) watermark: SharedWatermark,
+    pub(super) credits: CreditPool,
+    pub(super) checkpoint: Addr<CheckpointWriter>,
+}
