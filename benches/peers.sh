@@ -23,7 +23,8 @@ peers=("$@")
 millpond=${MILLPOND:-$here/target/release/millpond}
 python=$PEERS/venv/core/bin/python
 events=$(cat "$PEERS/$workload/events")
-port=${PORT:-19092}
+# A port of our own: a broker that somebody else runs is not ours to load.
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 work=$(mktemp -d "${TMPDIR:-/tmp}/millpond-peers.XXXXXX")
 results=${RESULTS:-$work/results.jsonl}
 tansu=
@@ -36,6 +37,7 @@ trap finish EXIT
 
 tansu=$(PEERS=$PEERS "$PEERS_KIT/kafka/broker.sh" "$port")
 sleep 1
+kill -0 "$tansu" 2>/dev/null || { echo "the broker did not start: $PEERS/logs/tansu.$port.log"; exit 1; }
 "$python" "$PEERS_KIT/kafka/load.py" "127.0.0.1:$port" "$workload" "$PEERS/$workload/data"
 
 configuration() { # QUERY
@@ -57,8 +59,8 @@ response_time_ms DOUBLE, bytes BIGINT, user_agent STRING
 
 [sources.events.options]
 # The broker lets the first member of a group wait for half of this; it is no CPU time.
-"session.timeout.ms" = 2000
-"heartbeat.interval.ms" = 500
+"session.timeout.ms" = 1000
+"heartbeat.interval.ms" = 250
 
 [sources.events.watermark]
 column = "timestamp"
@@ -109,7 +111,8 @@ for query in q1 q3; do
     done
     for peer in "${peers[@]}"; do
         # The peers' own script writes to $PEERS/results.jsonl.
-        before=$(wc -l <"$PEERS/results.jsonl" 2>/dev/null || echo 0)
+        touch "$PEERS/results.jsonl"
+        before=$(wc -l <"$PEERS/results.jsonl")
         PEERS=$PEERS bash "$PEERS_KIT/run.sh" "$peer" $query "$workload" "$repeats"
         tail -n +$((before + 1)) "$PEERS/results.jsonl" >>"$results"
     done

@@ -43,7 +43,7 @@ fn help_is_there_for_everything() {
 #[test]
 fn validate_accepts_what_is_shipped() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for name in ["weblogs.toml", "transactions.toml"] {
+    for name in ["demo.toml", "weblogs.toml", "transactions.toml"] {
         for arguments in [&[][..], &["--no-environment"], &["--json"]] {
             let (code, out, err) =
                 output(millpond().arg("validate").arg(config.join(name)).args(arguments));
@@ -225,18 +225,18 @@ fn heavy_the_demo_leaves_readable_tables() {
         .current_dir(dir.path());
     let log = Daemon::spawn(command, dir.path()).finish(secs(120));
     println!("{log}");
-    let tables = ["bronze", "endpoint_minutes", "traffic_minutes", "client_minutes"];
+    let tables = ["bronze", "endpoint_windows", "traffic_windows", "client_windows", "anomalies"];
     let answers = ask(
         &data,
         &tables,
         &[
             ("rows", "SELECT count(*) FROM bronze"),
             ("unique", "SELECT count(DISTINCT request_id) FROM bronze"),
-            ("windows", "SELECT count(*) FROM traffic_minutes"),
-            ("counted", "SELECT sum(requests)::BIGINT FROM traffic_minutes"),
+            ("windows", "SELECT count(*) FROM traffic_windows"),
+            ("counted", "SELECT sum(requests)::BIGINT FROM traffic_windows"),
             (
                 "windows twice",
-                "SELECT count(*) - count(DISTINCT (window_start, endpoint)) FROM endpoint_minutes",
+                "SELECT count(*) - count(DISTINCT (window_start, endpoint)) FROM endpoint_windows",
             ),
         ],
     );

@@ -238,6 +238,10 @@ fn client_config(options: &KafkaOptions) -> ClientConfig {
         .set("queued.max.messages.kbytes", "4096")
         .set("queued.min.messages", "1000000")
         .set("fetch.message.max.bytes", "1048576")
+        // One fetch can fill that, and librdkafka then waits before it looks again whether there is
+        // room: a second by default, in which a reader that drains the queue in 30 ms stands idle
+        // (74 s for 5 million events instead of 6).
+        .set("fetch.queue.backoff.ms", "10")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("client.id", "millpond");
     for (key, value) in &options.options {
