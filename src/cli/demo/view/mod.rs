@@ -23,6 +23,8 @@ use crate::weblog;
 
 /// How wide the view is at most: beyond that, eyes get lost in a row of the table.
 const WIDEST: usize = 120;
+/// From here on nothing has to be left out of a line.
+const SPACIOUS: usize = 100;
 /// Anomalies that are shown, if there is room.
 const ANOMALIES: usize = 6;
 
@@ -83,7 +85,7 @@ pub fn block(frame: &Frame<'_>, columns: usize, rows: usize) -> Vec<Line> {
     course(frame, width, &mut lines);
     numbers(frame, &mut lines);
     tables(frame, &mut lines);
-    anomalies(frame, &mut lines);
+    anomalies(frame, width, &mut lines);
     footer(frame, &mut lines);
     while lines.len() > rows {
         let Some(least) = lines.iter().map(|(rank, _)| *rank).max() else { break };
@@ -115,7 +117,7 @@ pub fn plain_line(frame: &Frame<'_>) -> String {
         frame.detections.len(),
         score.count(Verdict::Found),
         frame.plan.truth.len(),
-        now(frame).0,
+        now(frame, false).0,
     )
 }
 
@@ -146,8 +148,8 @@ fn dead_letters(report: &PipelineReport) -> u64 {
     report.sources.iter().map(|source| source.num_dead_letters).sum()
 }
 
-/// What happens now, and what then.
-fn now(frame: &Frame<'_>) -> (String, Style, Option<String>) {
+/// What happens now, how it is meant, and what then.
+fn now(frame: &Frame<'_>, brief: bool) -> (String, Style, Option<String>) {
     let time = frame.written.event_time;
     match frame.phase {
         Phase::Starting => {
@@ -163,7 +165,10 @@ fn now(frame: &Frame<'_>) -> (String, Style, Option<String>) {
             });
             match frame.plan.current(time) {
                 Some(anomaly) => {
-                    let text = format!("{} ({})", title(anomaly), extent(anomaly));
+                    let text = match (brief, title(anomaly)) {
+                        (true, title) => title,
+                        (false, title) => format!("{title} ({})", extent(anomaly)),
+                    };
                     (text, Style::Warning, next)
                 }
                 None => ("the usual traffic".into(), Style::Good, next),
@@ -189,7 +194,7 @@ fn course(frame: &Frame<'_>, width: usize, lines: &mut Vec<Ranked>) {
     line.push(Style::Faint, "   Ctrl-C ends it");
     lines.push((0, line));
 
-    let (text, style, next) = now(frame);
+    let (text, style, next) = now(frame, width < SPACIOUS);
     let mut line = Line::default();
     line.text("now").column(8).push(style, text);
     if let Some(next) = next {
@@ -224,7 +229,7 @@ fn numbers(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
         if let Some(watermark) = watermark.filter(|watermark| watermark.0 != i64::MAX) {
             // Behind the log itself, not behind the wall clock: the log's time is compressed.
             let behind = frame.written.event_time.saturating_sub(watermark.0).max(0);
-            line.text(format!(", {:.0} s of event time behind the log", behind as f64 / 1e6));
+            line.text(format!(", {:.0} s behind the log", behind as f64 / 1e6));
         }
         if let Some(query) = windows(report) {
             let open: u64 = query.state_operators.iter().map(|s| s.num_open_windows).sum();
@@ -318,7 +323,7 @@ fn tables(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
     lines.push((20, Line::default()));
 }
 
-fn anomalies(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
+fn anomalies(frame: &Frame<'_>, width: usize, lines: &mut Vec<Ranked>) {
     let score = frame.score();
     let mut line = Line::default();
     line.push(Style::Faint, "anomalies").text(format!(
@@ -340,8 +345,11 @@ fn anomalies(frame: &Frame<'_>, lines: &mut Vec<Ranked>) {
             Severity::Warning => Style::Warning,
             Severity::Critical => Style::Bad,
         };
-        line.push(style, format!("{:<8}", anomaly.severity.as_str()));
-        line.text(format!(" {:<14}", anomaly.detector));
+        // Where there is little room, it is the words that count.
+        if width >= SPACIOUS {
+            line.push(style, format!("{:<8} ", anomaly.severity.as_str()));
+        }
+        line.push(style, format!("{:<14}", anomaly.detector));
         line.text(format!(" {}", anomaly.reason));
         let detection = Detection::from(anomaly);
         if meaning(&frame.plan.truth, &detection, frame.window) == Meaning::FalseAlarm {
