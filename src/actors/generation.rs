@@ -24,7 +24,7 @@ use super::partition_reader::{DeadLetterRoute, PartitionReader, Pending, Route, 
 use super::recovery::{
     RecoveryError, StartingPoint, finish_pre_commit, positions_in_table, starting_point,
 };
-use super::watermark_tracker::{SharedWatermark, WatermarkTracker};
+use super::watermark_tracker::{CatchUp, SharedWatermark, WatermarkTracker};
 use super::window_aggregator::WindowAggregator;
 use crate::aggregate::WindowState;
 use crate::anomaly::{self, SeriesReader, WindowBuffer};
@@ -137,6 +137,7 @@ pub struct Generation {
     number: u64,
     threads: Threads,
     checkpoint: Addr<CheckpointWriter>,
+    trackers: Vec<Addr<WatermarkTracker>>,
     healths: Vec<Arc<Health>>,
     /// When it was up.
     pub started: Instant,
@@ -284,6 +285,7 @@ pub struct Builder<'a> {
     supervision: Supervision,
     threads: Threads,
     healths: Vec<Arc<Health>>,
+    trackers: Vec<Addr<WatermarkTracker>>,
     cores: usize,
 }
 
@@ -295,6 +297,7 @@ impl<'a> Builder<'a> {
             supervision,
             threads: Threads::new(),
             healths: Vec::new(),
+            trackers: Vec::new(),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -311,6 +314,7 @@ impl<'a> Builder<'a> {
                 number: self.supervision.generation(),
                 threads: self.threads,
                 checkpoint,
+                trackers: self.trackers,
                 healths: self.healths,
                 started: Instant::now(),
             }),
@@ -450,6 +454,7 @@ impl<'a> Builder<'a> {
                     &shared,
                 )
                 .await?;
+            self.trackers.extend(tracker.iter().map(|(address, _)| address.clone()));
             for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
                 let queue =
                     queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
@@ -924,8 +929,19 @@ impl Generation {
     }
 
     /// Makes the next epoch the last.
+    ///
+    /// Operators hold watermarks back behind a barrier, so the trackers come first: what readers
+    /// have told them by now closes windows in this epoch. Otherwise it would depend on the threads
+    /// whether a bounded run writes the windows that its last rows have closed.
     pub fn finish(&self) {
-        self.checkpoint.do_send(FinishWithEpoch);
+        let (trackers, checkpoint) = (self.trackers.clone(), self.checkpoint.clone());
+        actix::spawn(async move {
+            for tracker in trackers {
+                // A tracker that is gone has ended the generation.
+                let _ = tracker.send(CatchUp).await;
+            }
+            checkpoint.do_send(FinishWithEpoch);
+        });
     }
 
     /// What can be seen of its actors.
