@@ -49,6 +49,11 @@ pub struct Seen {
     pub max_event_time: Option<i64>,
 }
 
+/// Answered when all that was sent before has been passed on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CatchUp;
+
 /// See the module's documentation.
 pub struct WatermarkTracker {
     pub(super) pipeline: Arc<str>,
@@ -126,6 +131,12 @@ impl Actor for WatermarkTracker {
             actor.announce();
         });
     }
+}
+
+impl Handler<CatchUp> for WatermarkTracker {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {}
 }
 
 impl Handler<Seen> for WatermarkTracker {

@@ -29,6 +29,7 @@ pub struct Builder<'a> {
     pub(super) supervision: Supervision,
     pub(super) threads: Threads,
     pub(super) healths: Vec<Arc<Health>>,
+    pub(super) trackers: Vec<Addr<WatermarkTracker>>,
     pub(super) cores: usize,
 }
 
@@ -40,6 +41,7 @@ impl<'a> Builder<'a> {
             supervision,
             threads: Threads::new(),
             healths: Vec::new(),
+            trackers: Vec::new(),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -56,6 +58,7 @@ impl<'a> Builder<'a> {
                 number: self.supervision.generation(),
                 threads: self.threads,
                 checkpoint,
+                trackers: self.trackers,
                 healths: self.healths,
                 started: Instant::now(),
             }),
@@ -195,6 +198,7 @@ impl<'a> Builder<'a> {
                     &shared,
                 )
                 .await?;
+            self.trackers.extend(tracker.iter().map(|(address, _)| address.clone()));
             for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
                 let queue =
                     queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;

@@ -19,6 +19,7 @@ use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
 use super::child::{ActorName, Health, Threads};
 use super::delta_committer::Retrying;
 use super::recovery::RecoveryError;
+use super::watermark_tracker::{CatchUp, WatermarkTracker};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
@@ -109,6 +110,7 @@ pub struct Generation {
     number: u64,
     threads: Threads,
     checkpoint: Addr<CheckpointWriter>,
+    trackers: Vec<Addr<WatermarkTracker>>,
     healths: Vec<Arc<Health>>,
     /// When it was up.
     pub started: Instant,
@@ -134,8 +136,19 @@ impl Generation {
     }
 
     /// Makes the next epoch the last.
+    ///
+    /// Operators hold watermarks back behind a barrier, so the trackers come first: what readers
+    /// have told them by now closes windows in this epoch. Otherwise it would depend on the threads
+    /// whether a bounded run writes the windows that its last rows have closed.
     pub fn finish(&self) {
-        self.checkpoint.do_send(FinishWithEpoch);
+        let (trackers, checkpoint) = (self.trackers.clone(), self.checkpoint.clone());
+        actix::spawn(async move {
+            for tracker in trackers {
+                // A tracker that is gone has ended the generation.
+                let _ = tracker.send(CatchUp).await;
+            }
+            checkpoint.do_send(FinishWithEpoch);
+        });
     }
 
     /// What can be seen of its actors.
