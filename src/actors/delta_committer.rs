@@ -15,7 +15,7 @@ use super::retry::Backoff;
 use crate::checkpoint::PreCommit;
 use crate::lake::{Add, CommitInfo, LakeError, LakeTable, rows_of};
 use crate::sink::delta::DeltaWriter;
-use crate::telemetry::events::{DeltaCommitted, Fenced, SinkRecovered, SinkRetrying};
+use crate::telemetry::events::{DeltaCommitted, Fenced, FileWritten, SinkRecovered, SinkRetrying};
 use crate::telemetry::progress::SinkProgress;
 
 /// The epoch is in the ledger: what it pre-committed may become visible. Carries the transactions
@@ -120,6 +120,16 @@ impl Work {
             }
         };
         self.retry.succeeded(&backoff);
+        for add in &adds {
+            FileWritten {
+                pipeline: &self.retry.pipeline,
+                sink: &self.retry.sink,
+                path: &add.path,
+                rows: rows_of(add),
+                bytes: u64::try_from(add.size).unwrap_or(0),
+            }
+            .emit();
+        }
         let mut pre_commit = pre_commit(&self.retry.sink, self.table.uri(), &adds)?;
         pre_commit.expected = self.known.clone();
         self.prepared = Some((epoch, adds));

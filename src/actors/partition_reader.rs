@@ -17,8 +17,8 @@ use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
 use crate::aggregate::{PreAggregator, split_by_shard};
 use crate::checkpoint::Position;
-use crate::codec::JsonDecoder;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
+use crate::codec::{JsonDecoder, Reason};
 use crate::source::PartitionId;
 use crate::source::kafka::{PartitionQueue, parse_split};
 use crate::sql::BoundMap;
@@ -210,13 +210,16 @@ impl PartitionReader {
         let mut next = self.next;
         let (end, id) = (self.end, &self.id);
         let counts = &mut pending.batch;
+        let mut overflow = false;
         let taken = queue.take(room, |message| {
             // Left over from before the last seek, or beyond a bounded run.
-            if message.offset < next || end.is_some_and(|end| message.offset >= end) {
+            if overflow || message.offset < next || end.is_some_and(|end| message.offset >= end) {
                 return;
             }
+            let (offset, read) = (next, *counts);
             next = message.offset + 1;
             counts.records += 1;
+            counts.bytes += message.key.map_or(0, |key| key.len() as u64);
             let Some(payload) = message.payload else {
                 counts.tombstones += 1;
                 return;
@@ -225,7 +228,15 @@ impl PartitionReader {
             let verdict = if payload.len() > limits.record_bytes {
                 Err(DeadLetter::oversized(payload.len(), limits.record_bytes))
             } else {
-                decoder.append(payload).map_err(|error| DeadLetter::from(&error))
+                match decoder.append(payload) {
+                    Ok(()) => Ok(()),
+                    // Not the record's fault. Nothing from here on counts as read.
+                    Err(error) if error.reason == Reason::BatchFull => {
+                        (next, *counts, overflow) = (offset, read, true);
+                        return;
+                    }
+                    Err(error) => Err(DeadLetter::from(&error)),
+                }
             };
             if let Err(letter) = verdict {
                 RecordRejected {
@@ -242,7 +253,7 @@ impl PartitionReader {
                 }
             }
         });
-        self.next = match taken.end {
+        self.next = match taken.end.filter(|_| !overflow) {
             // Past the last record there may be control records, which nobody is shown.
             Some(offset) => next.max(offset),
             None => next,
@@ -250,6 +261,12 @@ impl PartitionReader {
         if taken.messages > 0 {
             self.pending.filling_since.get_or_insert(began);
             self.pending.batch.decode += began.elapsed();
+        }
+        if overflow {
+            let limits =
+                "a batch grew past what Arrow can hold; lower the source's batch.max_bytes";
+            self.supervision.fail(&self.name, limits, Remedy::Restart);
+            self.pending.stopped = true;
         }
         if let Some(error) = taken.error {
             // librdkafka retries what can be retried by itself; what reaches us can't be.

@@ -21,8 +21,8 @@ use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::PartitionId;
 use crate::source::kafka::{GroupEvent, KafkaError, KafkaGroup, parse_split, split_name};
 use crate::telemetry::events::{
-    ActorExited, ExitCause, KafkaError as KafkaErrorEvent, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged, SourceAssigned, SourceRevoked,
+    ActorExited, BrokerStatistics, ExitCause, KafkaError as KafkaErrorEvent, KafkaStatistics,
+    MailboxDepth, PipelineRestarting, PipelineStateChanged, SourceAssigned, SourceRevoked,
 };
 use crate::telemetry::progress::{PipelineProgress, PipelineState};
 
@@ -589,6 +589,21 @@ impl PipelineSupervisor {
                 }
                 None => drop(done),
             },
+            GroupEvent::Statistics { round_trips, queued_records, queued_bytes } => {
+                let brokers: Vec<BrokerStatistics> = round_trips
+                    .into_iter()
+                    .map(|(id, round_trip)| BrokerStatistics { id, round_trip })
+                    .collect();
+                KafkaStatistics {
+                    pipeline: self.parts.progress.name(),
+                    source: &self.parts.blueprint.sources[index].name,
+                    brokers: &brokers,
+                    lag: &[],
+                    queued_records,
+                    queued_bytes,
+                }
+                .emit();
+            }
             GroupEvent::Error { code, reason, fatal } => {
                 self.kafka_error(index, code, &reason, fatal).await?;
             }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{FAILED, REFUSED, USAGE};
 use crate::actors::{Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
 use crate::server::{self, ServerHandle, ServerOptions, ServerState};
+use crate::telemetry::events::ConfigLoaded;
 use crate::telemetry::exporter::{self, Upkeep};
 use crate::telemetry::progress::PipelineProgress;
 
@@ -55,6 +56,16 @@ impl Daemon {
     pub fn start(blueprint: Blueprint, options: RunOptions) -> Result<Self, DaemonError> {
         let handle = exporter::install().context("the metrics can't be set up")?;
         let blueprint = Arc::new(blueprint);
+        let files: Vec<String> =
+            blueprint.settings.files.iter().map(|file| file.display().to_string()).collect();
+        ConfigLoaded {
+            path: &files.join(", "),
+            pipelines: 1,
+            sources: blueprint.sources.len(),
+            queries: blueprint.queries.len(),
+            sinks: blueprint.tables.len(),
+        }
+        .emit();
         let progress = PipelineProgress::new(blueprint.settings.name.as_str());
         let supervisor = PipelineSupervisor::new(blueprint.clone(), progress.clone(), options)?;
         let upkeep = Upkeep::start(handle.clone(), vec![progress.clone()])

@@ -14,7 +14,7 @@ use crate::sql::Stage;
 const EXAMPLES: &str = "\
 Examples:
   millpond validate config/weblogs.toml
-  millpond validate --no-environment config/*.toml   # in CI, without the secrets
+  for f in config/*.toml; do millpond validate --no-environment $f; done   # in CI
 
 Nothing is connected to and nothing is written. Exit status: 0 valid, 2 not.";
 

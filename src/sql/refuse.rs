@@ -45,7 +45,7 @@ impl Visitor for Refuse {
                 return refuse(
                     &op.to_string(),
                     "a query reads one source",
-                    "make each side a query of its own; several queries may write to one table",
+                    "make each side a query of its own, with a table of its own",
                     query.body.span(),
                 );
             }

@@ -144,7 +144,7 @@ fn event_time(
             "source '{}' declares no event time, so there is nothing to cut into windows",
             source.name
         ))
-        .hint("set event_time to a TIMESTAMP column of the source")));
+        .hint("name a TIMESTAMP column in [sources.NAME.watermark]: column = ...")));
     };
     let [time, size, offset] = call.function.args.as_slice() else {
         return Err(at(SqlError::new("window takes a column and a duration")));
@@ -161,7 +161,7 @@ fn event_time(
                  and only it has a watermark",
                 source.name
             ))
-            .hint(format!("write window({declared}, ...), or set event_time to '{column}'"))));
+            .hint(format!("write window({declared}, ...), or make '{column}' the column of the source's watermark"))));
         }
         None => {
             return Err(at(SqlError::new(format!(

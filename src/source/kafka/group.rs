@@ -12,6 +12,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError as ClientError;
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
@@ -65,6 +66,15 @@ pub enum GroupEvent {
     Revoked {
         /// Held while the last epoch of these partitions is being finished.
         done: mpsc::Sender<()>,
+    },
+    /// librdkafka's statistics, every `statistics.interval.ms`.
+    Statistics {
+        /// Mean round trip by broker id; ids below 0 are bootstrap addresses.
+        round_trips: Vec<(i32, Duration)>,
+        /// Records fetched and not read yet.
+        queued_records: u64,
+        /// Bytes of them.
+        queued_bytes: u64,
     },
     /// The client reports an error. librdkafka retries by itself unless it is fatal.
     Error {
@@ -243,6 +253,7 @@ fn client_config(options: &KafkaOptions) -> ClientConfig {
         // (74 s for 5 million events instead of 6).
         .set("fetch.queue.backoff.ms", "10")
         .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("statistics.interval.ms", "10000")
         .set("client.id", "millpond");
     for (key, value) in &options.options {
         config.set(key, value);
@@ -325,6 +336,25 @@ impl ClientContext for GroupContext {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let fatal = code == RDKafkaErrorCode::Fatal;
         (self.events)(GroupEvent::Error { code, reason: reason.to_owned(), fatal });
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let round_trips = statistics
+            .brokers
+            .values()
+            .filter_map(|broker| {
+                let average = u64::try_from(broker.rtt.as_ref()?.avg).ok()?;
+                Some((broker.nodeid, Duration::from_micros(average)))
+            })
+            .collect();
+        let partitions = || statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        (self.events)(GroupEvent::Statistics {
+            round_trips,
+            queued_records: partitions()
+                .map(|partition| u64::try_from(partition.fetchq_cnt).unwrap_or(0))
+                .sum(),
+            queued_bytes: partitions().map(|partition| partition.fetchq_size).sum(),
+        });
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
