@@ -304,4 +304,12 @@ mod tests {
             assert!(page.contains(&format!("\n| `{label}` | ")), "{label}");
         }
     }
+
+    #[test]
+    fn the_documentation_has_the_table_as_it_is() {
+        let page = include_str!("../../../docs/METRICS.md");
+        for line in markdown().lines() {
+            assert!(page.contains(line), "docs/METRICS.md lacks:\n{line}");
+        }
+    }
 }

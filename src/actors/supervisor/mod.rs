@@ -3,28 +3,29 @@
 //! It is a task rather than an actor: its work is a sequence of awaits (open the tables, spawn,
 //! drain, back off) that reads as one function, and a mailbox would cut it into states.
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use rdkafka::types::RDKafkaErrorCode;
 use thiserror::Error;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::blueprint::Blueprint;
-use super::child::{ChildExited, Remedy, Supervision};
-use super::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
-use super::retry::Backoff;
+use crate::actors::blueprint::Blueprint;
+use crate::actors::child::{ChildExited, Remedy, Supervision};
+use crate::actors::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
+use crate::actors::retry::Backoff;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::PartitionId;
-use crate::source::kafka::{GroupEvent, KafkaError, KafkaGroup, parse_split, split_name};
+use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
 use crate::telemetry::events::{
-    ActorExited, BrokerStatistics, ExitCause, KafkaError as KafkaErrorEvent, KafkaStatistics,
-    MailboxDepth, PipelineRestarting, PipelineStateChanged, SourceAssigned, SourceRevoked,
+    ActorExited, ExitCause, MailboxDepth, PipelineRestarting, PipelineStateChanged,
 };
 use crate::telemetry::progress::{PipelineProgress, PipelineState};
+
+use sources::{SourceState, ask_ends, partitions_with_ends};
 
 /// How often mailboxes and stuck handlers are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -133,18 +134,6 @@ pub struct PipelineSupervisor {
     restarts: u32,
     not_before: Option<Instant>,
     state: Option<PipelineState>,
-}
-
-struct SourceState {
-    group: Option<KafkaGroup>,
-    assignment: Option<(u64, Vec<PartitionId>)>,
-    /// Dropped when the partitions that are being taken away have been drained.
-    releasing: Vec<Sender<()>>,
-    /// Where the input ends, in a bounded run; asked once.
-    ends: BTreeMap<PartitionId, i64>,
-    ended: BTreeSet<PartitionId>,
-    unreachable: bool,
-    asking: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,34 +280,6 @@ impl PipelineSupervisor {
                         self.progress_of(source).assigned();
                     }
                 }
-            }
-        }
-    }
-
-    fn join_groups(&mut self) -> Result<(), PipelineError> {
-        for source in 0..self.sources.len() {
-            self.join_group(source)?;
-        }
-        Ok(())
-    }
-
-    fn join_group(&mut self, source: usize) -> Result<(), PipelineError> {
-        let options = self.parts.blueprint.sources[source].kafka.clone();
-        let tell = self.tell.clone();
-        let group = KafkaGroup::join(options, move |event| {
-            // A supervisor that is gone needs no news; a `Revoked` is then released by its drop.
-            let _ = tell.send(SupervisorEvent::Group { source, event });
-        })
-        .map_err(|error| PipelineError::Failed(error.to_string()))?;
-        self.sources[source].group = Some(group);
-        Ok(())
-    }
-
-    async fn leave_groups(&mut self) {
-        for source in &mut self.sources {
-            source.releasing.clear();
-            if let Some(group) = source.group.take() {
-                leave(group).await;
             }
         }
     }
@@ -507,35 +468,6 @@ impl PipelineSupervisor {
         }
     }
 
-    fn release(&mut self) {
-        for source in &mut self.sources {
-            source.releasing.clear();
-        }
-    }
-
-    fn epoch_committed(&mut self, positions: &BTreeMap<PartitionId, Position>) {
-        for source in &self.sources {
-            let (Some(group), Some((_, partitions))) = (&source.group, &source.assignment) else {
-                continue;
-            };
-            let offsets: Vec<(String, i32, i64)> = partitions
-                .iter()
-                .filter_map(|id| {
-                    let (topic, partition) = parse_split(&id.split)?;
-                    Some((topic.to_owned(), partition, positions.get(id)?.next))
-                })
-                .collect();
-            if let Err(error) = group.commit(&offsets) {
-                tracing::warn!(%error, "the group's offsets, which only lag tools read, were not committed");
-            }
-        }
-        let reset_after = self.parts.blueprint.settings.restart.reset_after;
-        if self.current.as_ref().is_some_and(|g| g.started.elapsed() >= reset_after) {
-            self.backoff.reset();
-            self.restarts = 0;
-        }
-    }
-
     fn end_of_input(&mut self, generation: u64, partition: PartitionId) {
         let Some(current) = self.current.as_ref().filter(|g| g.number() == generation) else {
             return;
@@ -555,133 +487,6 @@ impl PipelineSupervisor {
             self.finishing = Some(Finishing::EndOfInput);
             current.finish();
         }
-    }
-
-    async fn group_event(&mut self, index: usize, event: GroupEvent) -> Result<(), PipelineError> {
-        match event {
-            GroupEvent::Assigned { version, partitions } => {
-                let name = self.parts.blueprint.sources[index].name.clone();
-                let ids: Vec<PartitionId> = partitions
-                    .iter()
-                    .map(|(topic, partition)| {
-                        PartitionId::new(name.clone(), split_name(topic, *partition))
-                    })
-                    .collect();
-                self.show_assignment(index, &ids);
-                self.sources[index].assignment = Some((version, ids));
-                self.sources[index].ended.clear();
-                if let Some(generation) = self.current.take() {
-                    // Drained before, unless the drain took too long; then it repeats.
-                    generation.end(END).await;
-                    self.release();
-                    if self.finishing == Some(Finishing::Rebalance) {
-                        self.finishing = None;
-                    }
-                }
-            }
-            GroupEvent::Revoked { done } => match &self.current {
-                Some(generation) => {
-                    self.sources[index].releasing.push(done);
-                    if self.finishing.is_none() {
-                        self.finishing = Some(Finishing::Rebalance);
-                        generation.finish();
-                    }
-                }
-                None => drop(done),
-            },
-            GroupEvent::Statistics { round_trips, queued_records, queued_bytes } => {
-                let brokers: Vec<BrokerStatistics> = round_trips
-                    .into_iter()
-                    .map(|(id, round_trip)| BrokerStatistics { id, round_trip })
-                    .collect();
-                KafkaStatistics {
-                    pipeline: self.parts.progress.name(),
-                    source: &self.parts.blueprint.sources[index].name,
-                    brokers: &brokers,
-                    lag: &[],
-                    queued_records,
-                    queued_bytes,
-                }
-                .emit();
-            }
-            GroupEvent::Error { code, reason, fatal } => {
-                self.kafka_error(index, code, &reason, fatal).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn kafka_error(
-        &mut self,
-        index: usize,
-        code: RDKafkaErrorCode,
-        reason: &str,
-        fatal: bool,
-    ) -> Result<(), PipelineError> {
-        KafkaErrorEvent {
-            pipeline: self.parts.progress.name(),
-            source: &self.parts.blueprint.sources[index].name,
-            code: &format!("{code:?}"),
-            error: &reason,
-            fatal,
-        }
-        .emit();
-        if code == RDKafkaErrorCode::AllBrokersDown {
-            self.sources[index].unreachable = true;
-            self.progress_of(index).unassigned();
-        }
-        if !fatal {
-            return Ok(());
-        }
-        // The client is of no more use: a new one joins the group again.
-        if let Some(generation) = self.current.take() {
-            generation.end(END).await;
-        }
-        self.release();
-        let state = &mut self.sources[index];
-        state.assignment = None;
-        if let Some(group) = state.group.take() {
-            leave(group).await;
-        }
-        self.join_group(index)?;
-        self.restart_later("kafka_group", "client", ExitCause::Error, reason)
-    }
-
-    fn show_assignment(&self, index: usize, ids: &[PartitionId]) {
-        let source = &self.parts.blueprint.sources[index];
-        let progress = self.progress_of(index);
-        let before: Vec<PartitionId> =
-            self.sources[index].assignment.iter().flat_map(|(_, ids)| ids.clone()).collect();
-        let names = |ids: Vec<&PartitionId>| -> Vec<Arc<str>> {
-            ids.into_iter().map(|id| id.split.clone()).collect()
-        };
-        let gone = names(before.iter().filter(|id| !ids.contains(id)).collect());
-        let come = names(ids.iter().filter(|id| !before.contains(id)).collect());
-        let pipeline = self.parts.progress.name();
-        if !gone.is_empty() {
-            for split in &gone {
-                progress.drop_partition(split);
-            }
-            let lost = self.current.is_some();
-            SourceRevoked {
-                pipeline,
-                source: &source.name,
-                partitions: &gone,
-                assigned: ids.len(),
-                lost,
-            }
-            .emit();
-        }
-        if !come.is_empty() || before.is_empty() {
-            SourceAssigned {
-                pipeline,
-                source: &source.name,
-                partitions: &come,
-                assigned: ids.len(),
-            }
-            .emit();
-        }
-        progress.assigned();
     }
 
     fn look_at_actors(&mut self) {
@@ -710,26 +515,6 @@ impl PipelineSupervisor {
                 self.ask_whether_back(index);
             }
         }
-    }
-
-    /// librdkafka says when the last broker goes, and not when one comes back: ask.
-    fn ask_whether_back(&mut self, index: usize) {
-        let Some(group) = &self.sources[index].group else { return };
-        let probe = group.probe();
-        self.sources[index].asking = true;
-        let tell = self.tell.clone();
-        // A thread of its own, which the end of the process does not wait for.
-        std::thread::spawn(move || {
-            while !probe() {
-                std::thread::sleep(TICK);
-            }
-            // The supervisor may be gone by now, which is fine.
-            let _ = tell.send(SupervisorEvent::BrokersBack { source: index });
-        });
-    }
-
-    fn progress_of(&self, index: usize) -> Arc<crate::telemetry::progress::SourceProgress> {
-        self.parts.progress.source(&self.parts.blueprint.sources[index].name)
     }
 
     fn enter(&mut self, state: PipelineState) {
@@ -784,41 +569,6 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);
     }
-}
-
-/// Asks where the input of a bounded run ends, once, for every partition of the topics: one that
-/// is not ours yet (a member that died keeps its share until its session times out) is part of
-/// what the run has to read.
-fn ask_ends(source: &mut SourceState, name: &str) -> Result<(), KafkaError> {
-    let Some(group) = &source.group else { return Ok(()) };
-    if source.ends.is_empty() {
-        for (topic, partition) in group.partitions()? {
-            let (_, end) = group.offsets(&topic, partition)?;
-            source.ends.insert(PartitionId::new(name, split_name(&topic, partition)), end);
-        }
-    }
-    Ok(())
-}
-
-fn partitions_with_ends(
-    assignment: &Option<(u64, Vec<PartitionId>)>,
-    ends: &BTreeMap<PartitionId, i64>,
-) -> Vec<(PartitionId, Option<i64>)> {
-    assignment
-        .iter()
-        .flat_map(|(_, ids)| ids.iter().map(|id| (id.clone(), ends.get(id).copied())))
-        .collect()
-}
-
-/// Leaves a group, on a thread that the end of the process does not wait for.
-async fn leave(group: KafkaGroup) {
-    let (left, heard) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        drop(group);
-        // Nobody may be waiting any more.
-        let _ = left.send(());
-    });
-    let _ = tokio::time::timeout(LEAVE, heard).await;
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
