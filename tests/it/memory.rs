@@ -40,7 +40,7 @@ fn heavy_a_stalled_sink_grows_the_process_by_no_more_than_the_credits() {
 
     // 12 MB a second: 240 MB arrive while the sink stands still.
     let stream = producer.stream(40_000, 1_200_000);
-    let stall = format!("delta_committer=800*off->1*sleep({})->off", STALL.as_millis());
+    let stall = format!("delta_committer=150*off->1*sleep({})->off", STALL.as_millis());
     let mut daemon = Daemon::failing(&config, &stall);
     let curve = Curve::of(daemon.pid());
     let began = Instant::now();
@@ -60,6 +60,9 @@ fn heavy_a_stalled_sink_grows_the_process_by_no_more_than_the_credits() {
     let read = daemon.read();
     std::thread::sleep(secs(5));
     assert_eq!(daemon.read(), read, "the readers go on although the sink stands still");
+    let ahead = stream.produced().saturating_sub(read);
+    println!("{ahead} records wait in the topic");
+    assert!(ahead > 200_000, "without input that waits, a stall shows nothing: {ahead} records");
     let waited = daemon.metric("millpond_source_credit_wait_seconds_count", &[]);
     daemon.wait("the sink to go on", STALL + secs(20), |daemon| daemon.committed_epoch() > last);
     let over = began.elapsed();

@@ -165,19 +165,20 @@ fn weblogs(name: &str, seconds: i64, [endpoints, traffic, clients]: [&str; 3], m
          user_agent, referer, request_id, strftime(timestamp AT TIME ZONE 'UTC', '%Y-%m-%d'), \
          hour(timestamp AT TIME ZONE 'UTC'), (status_code // 100)::VARCHAR || 'xx' FROM events",
     );
-    // Averages of tenths depend on the order of the sum in their last digits.
+    // Response times are tenths of a millisecond: what an average stands for is a whole number of
+    // them, which does not depend on the order of the sum as the average's last digits do.
     queries.extend(differences(
         endpoints,
         &format!(
             "SELECT epoch_us(window_start), epoch_us(window_end) - {size}, endpoint, requests, \
-             errors, error_rate, round(avg_response_time, 6), {}, unique_visitors FROM {endpoints}",
+             errors, error_rate, round(avg_response_time * requests * 10)::BIGINT, {}, unique_visitors FROM {endpoints}",
             only("max_response_time")
         ),
         &format!(
             "SELECT {minute}, {minute}, endpoint, count(*), \
              count(*) FILTER (WHERE status_code >= 400), \
              count(*) FILTER (WHERE status_code >= 400) / count(*)::DOUBLE, \
-             round(avg(response_time), 6), {}, count(DISTINCT ip) \
+             sum(round(response_time * 10)::BIGINT)::BIGINT, {}, count(DISTINCT ip) \
              FROM events WHERE endpoint <> '/last' GROUP BY 1, 3",
             only("max(response_time)")
         ),
@@ -186,12 +187,12 @@ fn weblogs(name: &str, seconds: i64, [endpoints, traffic, clients]: [&str; 3], m
         traffic,
         &format!(
             "SELECT epoch_us(window_start), epoch_us(window_end) - {size}, requests, errors, {}, \
-             round(avg_response_time, 6), bytes, unique_visitors FROM {traffic}",
+             round(avg_response_time * requests * 10)::BIGINT, bytes, unique_visitors FROM {traffic}",
             only("error_rate")
         ),
         &format!(
             "SELECT {minute}, {minute}, count(*), count(*) FILTER (WHERE status_code >= 400), {}, \
-             round(avg(response_time), 6), sum(bytes)::BIGINT, count(DISTINCT ip) \
+             sum(round(response_time * 10)::BIGINT)::BIGINT, sum(bytes)::BIGINT, count(DISTINCT ip) \
              FROM events WHERE endpoint <> '/last' GROUP BY 1",
             only("count(*) FILTER (WHERE status_code >= 400) / count(*)::DOUBLE")
         ),

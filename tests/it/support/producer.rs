@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -266,6 +266,7 @@ fn client(
 /// A producer at work in the background.
 pub struct Stream {
     stop: Arc<AtomicBool>,
+    produced: Arc<AtomicU64>,
     thread: JoinHandle<Producer>,
 }
 
@@ -275,19 +276,27 @@ impl Producer {
     pub fn stream(mut self, per_second: u64, total: u64) -> Stream {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let produced = Arc::new(AtomicU64::new(self.produced()));
+        let count = produced.clone();
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) && self.produced() < total {
                 let slice = self.produced() + per_second / 20;
                 self.produce_at(per_second, slice.min(total));
+                count.store(self.produced(), Ordering::Relaxed);
             }
             self.flush();
             self
         });
-        Stream { stop, thread }
+        Stream { stop, produced, thread }
     }
 }
 
 impl Stream {
+    /// Records so far.
+    pub fn produced(&self) -> u64 {
+        self.produced.load(Ordering::Relaxed)
+    }
+
     /// Whether it has produced all it should, or failed.
     pub fn is_over(&self) -> bool {
         self.thread.is_finished()
