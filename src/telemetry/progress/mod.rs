@@ -351,6 +351,7 @@ impl PipelineProgress {
                 failure.map_or(String::new(), |error| format!("; the last one failed: {error}"));
             match checkpoint.durable_here {
                 None => Some(format!("no epoch has become durable yet{of}")),
+                Some(_) if failure.is_some() => Some(format!("the checkpoint is not current{of}")),
                 Some(durable) => {
                     let age = now.instant.saturating_duration_since(durable);
                     (age > checkpoint.limit).then(|| {
