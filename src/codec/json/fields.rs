@@ -144,6 +144,7 @@ impl Fields {
         let next = &self.steps[guess];
         if next.text.stands_at(cursor.bytes, cursor.at) {
             cursor.at += next.text.len();
+            cursor.space(); // this time there may be more of it than there was
             *step = guess;
             return Ok(Some(next.target));
         }
@@ -161,6 +162,7 @@ impl Fields {
         if next.text.stands_at(cursor.bytes, cursor.at) {
             let target = next.target;
             cursor.at += next.text.len();
+            cursor.space();
             self.steps[*step].next = [second, first];
             *step = second;
             return Ok(Some(target));

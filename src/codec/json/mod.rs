@@ -40,6 +40,7 @@ mod number;
 mod scan;
 mod text;
 mod time;
+mod zone;
 
 #[cfg(test)]
 mod tests;

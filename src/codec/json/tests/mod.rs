@@ -419,6 +419,23 @@ fn optional_fields_and_changing_orders_are_followed() {
 }
 
 #[test]
+fn white_space_may_change_after_it_was_learnt() {
+    let mut decoder = decoder("a INT, b INT");
+    for record in [
+        r#"{"a":1,"b":2}"#,
+        r#"{"a": 1,"b":  2}"#,
+        "{\"a\":\r\n1,\"b\":2 }",
+        r#"{"a":1 ,"b":2}"#,
+        r#"{ "a" :1, "b":2}"#,
+        r#"{"a":1,"b":2}"#,
+    ] {
+        decoder.append(record.as_bytes()).unwrap();
+    }
+    let batch = decoder.finish().unwrap();
+    assert!((0..6).all(|row| shown_row(&batch, row) == ["1", "2"]));
+}
+
+#[test]
 fn a_tenth_of_bad_records_leaves_the_batch_of_the_good_ones() {
     let bad = [
         r#"{"timestamp":"2026-01-01T22:40:00Z","ip":"10.0.0.1","method":"GET","status_code":"#,

@@ -338,6 +338,35 @@ fn whole(projection: Vec<usize>) -> JsonDecoder {
     JsonDecoder::new(parse_schema(SCHEMA).unwrap(), projection, JsonOptions::default()).unwrap()
 }
 
+/// Damages the records and holds the verdict on each, and the batch, against the model.
+fn judged_alone(schema: &str, records: Vec<(String, u8, Index, u8)>) -> Result<(), TestCaseError> {
+    let schema = parse_schema(schema).unwrap();
+    let every = (0..schema.fields().len()).collect();
+    let mut decoder = JsonDecoder::new(schema.clone(), every, JsonOptions::default()).unwrap();
+    let mut wanted = Vec::new();
+    for (record, kind, at, byte) in &records {
+        let damaged = mutate(record, *kind, *at, *byte);
+        match (std::str::from_utf8(&damaged), decoder.append(&damaged)) {
+            (Ok(text), appended) => {
+                let expected = expected_row(text, &schema);
+                prop_assert_eq!(appended.is_ok(), expected.is_some(), "{}: {:?}", text, appended);
+                wanted.extend(expected);
+            }
+            // The damage to UTF-8 may lie in what is not read: the rest must be valid.
+            (Err(_), Ok(())) => {
+                let text = String::from_utf8_lossy(&damaged);
+                let expected = expected_row(&text, &schema);
+                prop_assert!(expected.is_some(), "{}", text);
+                wanted.extend(expected);
+            }
+            (Err(_), Err(error)) => prop_assert!(error.offset <= damaged.len()),
+        }
+        prop_assert_eq!(decoder.len(), wanted.len());
+    }
+    prop_assert_eq!(rows(&decoder.finish().unwrap()), wanted);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -362,30 +391,17 @@ proptest! {
         records in prop::collection::vec(
             (record(), 0u8..9, any::<Index>(), prop_oneof![any::<u8>(), 0x20u8..0x7f]), 1..12),
     ) {
-        let schema = parse_schema(SCHEMA).unwrap();
-        let mut decoder = whole((0..schema.fields().len()).collect());
-        let mut wanted = Vec::new();
-        for (record, kind, at, byte) in &records {
-            let damaged = mutate(record, *kind, *at, *byte);
-            let appended = decoder.append(&damaged);
-            match (std::str::from_utf8(&damaged), appended) {
-                (Ok(text), appended) => {
-                    let expected = expected_row(text, &schema);
-                    prop_assert_eq!(appended.is_ok(), expected.is_some(), "{}: {:?}", text, appended);
-                    wanted.extend(expected);
-                }
-                // The damage to UTF-8 may lie in what is not read: the rest must be valid.
-                (Err(_), Ok(())) => {
-                    let text = String::from_utf8_lossy(&damaged);
-                    let expected = expected_row(&text, &schema);
-                    prop_assert!(expected.is_some(), "{}", text);
-                    wanted.extend(expected);
-                }
-                (Err(_), Err(error)) => prop_assert!(error.offset <= damaged.len()),
-            }
-            prop_assert_eq!(decoder.len(), wanted.len());
-        }
-        prop_assert_eq!(rows(&decoder.finish().unwrap()), wanted);
+        judged_alone(SCHEMA, records)?;
+    }
+
+    /// Here the guesses come true, up to the damage.
+    #[test]
+    fn damaged_web_logs_are_judged_alone(
+        damages in prop::collection::vec(
+            (0u8..9, any::<Index>(), prop_oneof![any::<u8>(), Just(b' '), 0x20u8..0x7f]), 1..40),
+    ) {
+        let damaged = |(i, (kind, at, byte))| (web_log(i), kind, at, byte);
+        judged_alone(WEB_LOG, damages.into_iter().enumerate().map(damaged).collect())?;
     }
 
     #[test]
