@@ -197,8 +197,10 @@ impl LakeTable {
     /// application id in `transactions`, in one commit, provided that each id in `expected` has
     /// the version beside it (`None`: has none).
     ///
-    /// May be called again with the same arguments after a transient error: if the commit had
-    /// landed after all, it is found and not repeated.
+    /// May be called again with the same arguments after a transient error, by this process or,
+    /// as long as there are files in it, by the next one: if the commit had landed after all, it
+    /// is found and not repeated. A commit without files is only recognised by the [`LakeTable`]
+    /// that made it; recovery has to ask [`LakeTable::transaction_version`] first.
     ///
     /// # Errors
     /// [`LakeError::Fenced`] when a version is not the expected one; [`LakeError::Changed`] when
@@ -239,8 +241,10 @@ impl LakeTable {
                 info.read_version = Some(self.view.version);
                 stamp(info);
             }
+            fail::fail_point!("lake::commit");
             match self.view.write(&actions).await? {
                 Written::Yes => {
+                    fail::fail_point!("lake::committed");
                     self.view.committed(transactions, token);
                     outcome.version = self.version();
                     self.upkeep(&mut outcome).await;

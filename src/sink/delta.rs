@@ -141,6 +141,7 @@ impl DeltaWriter {
     /// [`LakeError::Io`]: what could not be stored is kept; call again. [`LakeError::Encode`].
     pub async fn prepare(&mut self) -> Result<Vec<Add>, LakeError> {
         self.usable()?;
+        fail::fail_point!("sink::prepare");
         // Sorted, so that the same input makes the same commit.
         let mut open: Vec<Arc<Partition>> = self.open.keys().cloned().collect();
         open.sort_by(|a, b| a.directory.cmp(&b.directory));
@@ -148,6 +149,7 @@ impl DeltaWriter {
             self.seal(&partition)?;
         }
         self.store_sealed().await?;
+        fail::fail_point!("sink::prepared");
         self.stored_rows = 0;
         Ok(std::mem::take(&mut self.stored))
     }
