@@ -8,8 +8,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
-use super::CodecError;
-use super::json::RecordError;
+use super::{CodecError, RecordError};
+
 use crate::source::PartitionId;
 
 /// Why a record could not be used.
