@@ -19,7 +19,7 @@ use crate::aggregate::{PreAggregator, split_by_shard};
 use crate::checkpoint::Position;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::{JsonDecoder, Reason};
-use crate::source::PartitionId;
+use crate::source::{PartitionId, Record};
 use crate::source::kafka::{PartitionQueue, parse_split};
 use crate::sql::BoundMap;
 use crate::telemetry::events::{
@@ -248,8 +248,9 @@ impl PartitionReader {
                 .emit();
                 source_progress.rejected(letter.reason);
                 if let Some(route) = dead_letters {
-                    let record = (id, message.offset, message.key, payload);
-                    route.builder.append(record, &letter, now_ms());
+                    let record =
+                        Record { key: message.key, ..Record::plain(message.offset, payload) };
+                    route.builder.append(id, &record, &letter, now_ms());
                 }
             }
         });

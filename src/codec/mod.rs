@@ -22,3 +22,5 @@ pub use decoder::{Decoder, FormatSpec};
 pub use error::{AppendError, CodecError, Reason, RecordError};
 pub use json::{JsonDecoder, JsonOptions, TimestampFormat, UnknownFields};
 pub use metadata::{MetadataColumn, raw_schema};
+pub use registry::RegistryError;
+pub use text::text_schema;

@@ -52,8 +52,8 @@ use chrono_tz::Tz;
 
 use self::column::Column;
 use self::cursor::{Cursor, Fail};
-
 use self::fields::Fields;
+use super::decoder::check_projection;
 use super::{CodecError, Reason, RecordError};
 
 /// How a TIMESTAMP column is written.
@@ -148,16 +148,8 @@ impl JsonDecoder {
         options: JsonOptions,
     ) -> Result<Self, CodecError> {
         check_options(&schema, &options)?;
-        let mut read = HashSet::new();
-        for &index in &projection {
-            let problem = match read.insert(index) {
-                _ if index >= schema.fields().len() => "is not a column",
-                false => "comes twice",
-                true => continue,
-            };
-            let columns = schema.fields().len();
-            return Err(CodecError::Projection { index, columns, problem });
-        }
+        check_projection(&schema, &projection)?;
+        let read: HashSet<usize> = projection.iter().copied().collect();
         let output = Arc::new(schema.project(&projection)?);
         let columns = output
             .fields()
