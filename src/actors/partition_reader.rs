@@ -19,8 +19,8 @@ use crate::aggregate::{PreAggregator, split_by_shard};
 use crate::checkpoint::Position;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::{JsonDecoder, Reason};
-use crate::source::{PartitionId, Record};
 use crate::source::kafka::{PartitionQueue, parse_split};
+use crate::source::{PartitionId, Record};
 use crate::sql::BoundMap;
 use crate::telemetry::events::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, NullEventTime, QueryMetrics, ReaderMetrics,

@@ -7,6 +7,7 @@
 //! fault, and is told apart ([`AppendError`]).
 
 mod columns;
+pub mod csv;
 pub mod ddl;
 pub mod dead_letter;
 mod decoder;
@@ -17,6 +18,10 @@ mod raw;
 pub mod registry;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
+pub use csv::{CsvHeader, CsvMode, CsvOptions};
 pub use ddl::{DdlError, parse_schema};
 pub use decoder::{Decoder, FormatSpec};
 pub use error::{AppendError, CodecError, Reason, RecordError};

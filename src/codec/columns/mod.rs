@@ -10,9 +10,9 @@ mod push;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, BooleanBufferBuilder,
-    Decimal128Array, ListArray, MapArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
-    StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, BooleanBufferBuilder, Decimal128Array,
+    ListArray, MapArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -332,10 +332,6 @@ impl Rows {
                 Err(error.into())
             }
         }
-    }
-
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
     }
 
     pub fn len(&self) -> usize {
