@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::avro::{AvroDecoder, AvroOptions};
 use super::columns::Rows;
 use super::csv::{CsvDecoder, CsvOptions};
 use super::metadata::{MetadataColumn, check_type, push};
@@ -23,6 +24,8 @@ pub enum FormatSpec {
     Json(JsonOptions),
     /// One line of CSV a record (or several, within quotes).
     Csv(CsvOptions),
+    /// One Avro datum a record.
+    Avro(AvroOptions),
     /// The record is one STRING, which has to be UTF-8. See [`text_schema`](super::text_schema).
     Text,
     /// The columns of Spark's Kafka source. See [`raw_schema`](super::raw_schema).
@@ -35,6 +38,7 @@ impl FormatSpec {
         match self {
             Self::Json(_) => "json",
             Self::Csv(_) => "csv",
+            Self::Avro(_) => "avro",
             Self::Text => "text",
             Self::Raw => "raw",
         }
@@ -273,6 +277,7 @@ fn format(
             return Ok(Format::Json(JsonDecoder::new(schema, projection, options.clone())?));
         }
         FormatSpec::Csv(options) => Box::new(CsvDecoder::new(&schema, &projection, options)?),
+        FormatSpec::Avro(options) => Box::new(AvroDecoder::new(&schema, &projection, options)?),
         FormatSpec::Text => Box::new(TextDecoder::new(&schema, &projection)?),
         FormatSpec::Raw => Box::new(RawDecoder::new(&schema, &projection)?),
     };

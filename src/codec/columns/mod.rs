@@ -334,6 +334,10 @@ impl Rows {
         }
     }
 
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -192,6 +192,11 @@ impl Cursor<'_> {
     }
 }
 
+/// Any of the forms that [`TimestampFormat::Auto`] lists, in UTC where there is no offset.
+pub(in crate::codec) fn parse_any_timestamp(text: &[u8]) -> Parsed<i64> {
+    parse_timestamp(text, &mut Zone::new(Tz::UTC))
+}
+
 /// As [`parse_date`], of a text that must be nothing else.
 pub(in crate::codec) fn parse_whole_date(text: &[u8]) -> Parsed<i32> {
     match text.first_chunk::<10>() {

@@ -2,10 +2,8 @@
 
 mod model;
 
-use arrow::array::Array;
-use arrow::util::display::array_value_to_string;
-
 use super::*;
+use crate::codec::testing::{self, code};
 use crate::codec::{Decoder, FormatSpec, MetadataColumn, parse_schema};
 use crate::source::RecordMeta;
 
@@ -19,23 +17,8 @@ fn append(decoder: &mut Decoder, text: &str) -> Result<(), AppendError> {
     decoder.append(&Record::plain(0, text.as_bytes()))
 }
 
-fn code(error: AppendError) -> (&'static str, Option<String>) {
-    match error {
-        AppendError::Bad(error) => (error.code(), error.column.map(|column| column.to_string())),
-        other => panic!("{other}"),
-    }
-}
-
-/// The rows as text, NULL as `-`.
 fn shown(decoder: &mut Decoder) -> Vec<Vec<String>> {
-    let batch = decoder.finish().unwrap();
-    let cell = |column: usize, row| match batch.column(column).is_null(row) {
-        true => "-".to_owned(),
-        false => array_value_to_string(batch.column(column), row).unwrap(),
-    };
-    (0..batch.num_rows())
-        .map(|row| (0..batch.num_columns()).map(|column| cell(column, row)).collect())
-        .collect()
+    testing::shown(&decoder.finish().unwrap())
 }
 
 fn read(schema: &str, record: &str) -> Result<Vec<String>, (&'static str, Option<String>)> {
