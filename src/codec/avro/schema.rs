@@ -106,9 +106,7 @@ impl AvroSchema {
             // A primitive's name is sometimes registered without its quotes.
             let value = match serde_json::from_str(text) {
                 Ok(value) => value,
-                Err(_) if primitive(text.trim()).is_some() => {
-                    Value::String(text.trim().to_owned())
-                }
+                Err(_) if primitive(text.trim()).is_some() => Value::String(text.trim().to_owned()),
                 Err(error) => return Err(format!("not JSON: {error}")),
             };
             parser.node(&value, "", 0)
