@@ -19,7 +19,7 @@ use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
 use crate::checkpoint::Position;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::{JsonDecoder, Reason};
-use crate::source::PartitionId;
+use crate::source::{PartitionId, Record};
 use crate::source::kafka::{PartitionQueue, parse_split};
 use crate::telemetry::events::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, RecordRejected,
@@ -220,8 +220,9 @@ impl PartitionReader {
                 .emit();
                 source_progress.rejected(letter.reason);
                 if let Some(route) = dead_letters {
-                    let record = (id, message.offset, message.key, payload);
-                    route.builder.append(record, &letter, now_ms());
+                    let record =
+                        Record { key: message.key, ..Record::plain(message.offset, payload) };
+                    route.builder.append(id, &record, &letter, now_ms());
                 }
             }
         });
