@@ -16,7 +16,7 @@ use arrow::error::ArrowError;
 use super::UnknownFields;
 use super::column::Column;
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
+use crate::codec::Reason;
 use super::scan::Pattern;
 
 /// What to do with the value of a field.

@@ -1,7 +1,7 @@
 //! JSON strings that are read, and the base64 in some of them.
 
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
+use crate::codec::Reason;
 use super::scan::find_special;
 
 impl<'a> Cursor<'a> {

@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 
 use super::TimestampFormat;
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
+use crate::codec::Reason;
 use super::number::{Rounding, is_number, scaled};
 use super::zone::Zone;
 
