@@ -11,8 +11,9 @@ use crate::anomaly::{DetectorSpec, SeriesColumns, SeriesReader, SpecError, anoma
 use crate::codec::dead_letter::dead_letter_schema;
 use crate::codec::{JsonOptions, TimestampFormat, UnknownFields, parse_schema};
 use crate::config::{
-    self, ConfigError, ConfigErrors, DeltaSinkSettings, DetectorSettings, QuerySettings, Settings,
-    SinkSettings, SourceKind, SourceSettings, TimestampSetting,
+    self, ConfigError, ConfigErrors, DeltaSinkSettings, DetectorSettings, FormatSettings,
+    OutputMode, QuerySettings, Settings, SinkSettings, SourceKind, SourceSettings,
+    TimestampSetting,
 };
 use crate::lake::{Compression, TableSpec};
 use crate::source::kafka::{KafkaOptions, Start};
@@ -181,7 +182,25 @@ fn plan_source(
     settings: &Settings,
     source: &SourceSettings,
 ) -> Result<SourceBlueprint, ConfigError> {
-    let schema = parse_schema(&source.schema_text).map_err(|error| {
+    // Temporary, until the graph of issue 3 is wired: only what the old pipeline can run.
+    let (SourceKind::Kafka(kafka), Some(FormatSettings::Json(format)), Some(schema_text), true) = (
+        &source.kind,
+        &source.format,
+        &source.schema_text,
+        source.metadata.is_empty() && settings.tables.is_empty(),
+    ) else {
+        let path = ["sources", source.name.as_str(), "type"];
+        return Err(settings.error_at(&path, "not wired yet", None));
+    };
+    let start = match &kafka.start {
+        config::StartPosition::Earliest => Start::Earliest,
+        config::StartPosition::Latest => Start::Latest,
+        _ => {
+            let path = ["sources", source.name.as_str(), "start"];
+            return Err(settings.error_at(&path, "not wired yet", None));
+        }
+    };
+    let schema = parse_schema(schema_text).map_err(|error| {
         settings.error_at_schema(source, error.offset, error.message.clone(), None)
     })?;
     let watermark = source
@@ -209,9 +228,8 @@ fn plan_source(
             })
         })
         .transpose()?;
-    let format = &source.format;
     let mut timestamps_by_column = std::collections::HashMap::new();
-    for (column, setting) in &format.columns {
+    for (column, setting) in &format.times.columns {
         // A nested timestamp is named by its path; only the outermost name can be looked up here.
         let outermost = column.split('.').next().unwrap_or(column);
         find_column(&schema, outermost).map_err(|help| {
@@ -223,15 +241,14 @@ fn plan_source(
         })?;
         timestamps_by_column.insert(column.clone(), timestamp_format(*setting));
     }
-    let SourceKind::Kafka(kafka) = &source.kind;
     Ok(SourceBlueprint {
         name: source.name.as_str().into(),
         schema,
         projection: Vec::new(),
         json: JsonOptions {
-            timestamps: timestamp_format(format.timestamps),
+            timestamps: timestamp_format(format.times.timestamps),
             timestamps_by_column,
-            zone: format.timezone,
+            zone: format.times.timezone,
             unknown_fields: match format.unknown_fields {
                 config::UnknownFields::Ignore => UnknownFields::Ignore,
                 config::UnknownFields::Reject => UnknownFields::Reject,
@@ -244,10 +261,7 @@ fn plan_source(
             brokers: kafka.brokers.clone(),
             topics: kafka.topics.clone(),
             group_id: kafka.group_id.clone(),
-            start: match kafka.start {
-                config::StartPosition::Earliest => Start::Earliest,
-                config::StartPosition::Latest => Start::Latest,
-            },
+            start,
             options: kafka
                 .options
                 .iter()
@@ -286,13 +300,27 @@ fn plan_query(
         .iter()
         .position(|source| source.name == planned.source)
         .ok_or_else(|| settings.error_at_sql(query, 1, 1, "the query reads no source", None))?;
-    let Some(SinkSettings::Delta(sink)) = query.sinks.first() else {
-        return Err(settings.error_at(&["queries", &query.name], "the query has no sink", None));
+    // Temporary, until the graph of issue 3 is wired.
+    let (
+        OutputMode::Append,
+        None,
+        None,
+        None,
+        [config::QuerySink { settings: SinkSettings::Delta(sink), .. }],
+    ) = (
+        query.mode,
+        query.trigger,
+        &query.drop_duplicates,
+        query.state_ttl,
+        query.sinks.as_slice(),
+    )
+    else {
+        return Err(settings.error_at(&["queries", &query.name], "not wired yet", None));
     };
     for column in &sink.partition_by {
         find_column(&planned.output_schema, column).map_err(|help| {
             let message = format!("the query's output has no column '{column}'");
-            settings.error_at_sink(query, "partition_by", message, help)
+            settings.error_at_sink(query, 0, "partition_by", message, help)
         })?;
     }
     let table = tables.len();

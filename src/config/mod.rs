@@ -18,6 +18,7 @@ mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod format;
 mod kafka_options;
 mod locator;
 mod model;
@@ -30,10 +31,13 @@ mod section;
 mod sink;
 mod source;
 mod suggest;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unit_test;
 mod units;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,8 +56,8 @@ pub use model::{
     QuerySink, RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin,
     ServerSettings, Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings,
     StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
-    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings,
-    TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
+    Trigger, UnknownFields, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

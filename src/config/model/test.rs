@@ -21,7 +21,8 @@ pub struct TestSettings {
     pub tables: Vec<TestTable>,
     /// `[[tests.batches]]`: each is one epoch; one at least.
     pub batches: Vec<TestBatch>,
-    /// `[[tests.expect]]`: one at least, no two after the same batch, in their order.
+    /// `[[tests.expect]]`: one at least, in the order of the file, no two
+    /// after the same batch.
     pub expect: Vec<TestExpectation>,
     /// Its place among the tests, from 0: its key path is `tests.<index>`.
     #[serde(skip)]
