@@ -14,7 +14,7 @@ use super::retry::{Backoff, Retrying};
 use crate::checkpoint::PreCommit;
 use crate::lake::{Add, CommitInfo, LakeError, LakeTable, rows_of};
 use crate::sink::delta::DeltaWriter;
-use crate::telemetry::events::{SinkCommitted, Fenced, FileWritten};
+use crate::telemetry::events::{Fenced, FileWritten, SinkCommitted};
 
 /// The epoch is in the ledger: what it pre-committed may become visible. Carries the transactions
 /// of the commit, which hold the positions that the epoch was taken at.

@@ -582,14 +582,20 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     for source in &blueprint.sources {
         progress.source(&source.name).describe(source.input.kind(), &source.input.describe());
     }
-    for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
+    for query in &blueprint.queries {
+        let settings = &blueprint.settings.queries[query.settings];
         let operators = &query.plan.operators;
         let fingerprint = operators.last().map_or("", |operator| operator.fingerprint.as_str());
         let windowed = query.plan.window_us().is_some();
-        progress.query(&query.name).describe(fingerprint, "append", &settings.sql, windowed);
+        progress.query(&query.name).describe(
+            fingerprint,
+            settings.mode.name(),
+            &settings.sql,
+            windowed,
+        );
     }
-    for table in &blueprint.tables {
-        progress.sink(&table.sink).describe("delta", &table.spec.uri);
+    for sink in &blueprint.sinks {
+        progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
     }
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);
