@@ -6,6 +6,7 @@ use super::diagnostics::{ConfigError, Location};
 use super::document::{write_key, write_path};
 use super::environment::Environment;
 use super::suggest::{self, alternatives};
+use super::typed_keys::other_type;
 
 /// What all sections of one configuration share while it is read.
 pub(crate) struct Context<'a> {
@@ -128,6 +129,7 @@ impl Unknown {
             Some((*help).to_owned())
         };
         let help = other_name()
+            .or_else(|| other_type(&self.pattern, key))
             .or_else(elsewhere)
             .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()));
         let expected = if self.siblings.is_empty() {

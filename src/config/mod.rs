@@ -35,6 +35,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod typed_keys;
 mod unit_test;
 mod units;
 mod values;

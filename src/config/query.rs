@@ -133,13 +133,11 @@ fn sinks(query: &str, section: &Section<'_>, mode: OutputMode) -> Option<Vec<Que
         };
         if sinks.iter().any(|sink| sink.name.eq_ignore_ascii_case(&name)) {
             let shown = name.strip_prefix(query).unwrap_or(&name).trim_start_matches('.');
-            let message = if given {
-                format!("another sink of this query is called `{shown}`")
-            } else {
-                format!("another sink of type `{shown}` has no name either")
-            };
+            let message = format!("another sink of this query is called `{shown}`");
+            let help = (!given).then(|| "without a `name` it is called by its type".to_owned());
             let error = ConfigError::new(message)
-                .expected("a `name` of its own: it is in the transactions of what it writes");
+                .expected("a `name` of its own: it is in the transactions of what it writes")
+                .help(help);
             item.report("name", &item.location("name"), error);
             continue;
         }

@@ -210,7 +210,12 @@ impl<'a> Section<'a> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         let group = self.section_of_array(key);
         let Value::Array(items) = &entry.node.value else {
-            let expected = format!("an array of tables: [[{}]]", write_path(&group.pattern));
+            let path: Vec<&str> = group
+                .pattern
+                .iter()
+                .map(|part| if part == "*" { "NAME" } else { part.as_str() })
+                .collect();
+            let expected = format!("an array of tables: [[{}]]", write_path(&path));
             self.reject(key, &entry.node, &expected, None);
             return Vec::new();
         };

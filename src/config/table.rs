@@ -22,7 +22,7 @@ enum Kind {
 pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<TableSettings> {
     check_name(section, name, "table");
     let Some(entry) = section.entry("type") else {
-        section.missing("type", "\"delta\"");
+        section.missing("type", "\"delta\", \"parquet\", \"csv\" or \"json\"");
         return None;
     };
     let choices = [

@@ -58,7 +58,7 @@ pub(crate) fn read(name: &str, section: &Section<'_>, pipeline: &str) -> Option<
             ],
         )?,
         None => {
-            section.missing("type", "\"kafka\"");
+            section.missing("type", "\"kafka\", \"files\", \"socket\", \"rate\" or \"delta\"");
             return None;
         }
     };

@@ -25,7 +25,7 @@ error: invalid value "^web-.*"
    |                  ^^^^^^^^^
    = key: sources.logs.topics
    = expected: names of topics: letters, digits, `.`, `_` and `-`
-   = help: topic patterns are not supported yet: list the topics
+   = help: write a pattern as `topic_pattern`
 
 error: invalid value "a,b"
   --> case.toml:2:29
@@ -113,7 +113,7 @@ error: invalid value "earlist"
  2 | start = "earlist"
    |         ^^^^^^^^^
    = key: sources.logs.start
-   = expected: `earliest` or `latest`
+   = expected: `earliest`, `latest`, { timestamp = "2026-11-21T10:00:00Z" } or { offsets = { "web-logs-0" = 12 } }
    = help: did you mean `earliest`?
 
 1 error in the configuration
