@@ -145,9 +145,8 @@ fn by_name(fields: &Fields, name: &str) -> Result<Option<usize>, String> {
 fn fits(from: &DataType, to: &DataType) -> Result<(), String> {
     use DataType as T;
     let utf8 = |t: &T| matches!(t, T::Utf8 | T::LargeUtf8 | T::Utf8View);
-    let binary = |t: &T| {
-        matches!(t, T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_))
-    };
+    let binary =
+        |t: &T| matches!(t, T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_));
     let ok = match (from, to) {
         (from, to) if from == to => true,
         (T::Null, _) => true,
@@ -194,11 +193,9 @@ fn fits(from: &DataType, to: &DataType) -> Result<(), String> {
         (T::Date32, T::Timestamp(TimeUnit::Microsecond, None)) => true,
         // The zone of the session is UTC, so a timestamp without a zone is one in UTC.
         (T::Timestamp(_, _), T::Timestamp(TimeUnit::Microsecond, _)) => true,
-        (from, T::Decimal128(p, s)) => {
-            digits(from).is_some_and(|(whole, fraction)| {
-                fraction <= i32::from(*s) && whole <= i32::from(*p) - i32::from(*s)
-            })
-        }
+        (from, T::Decimal128(p, s)) => digits(from).is_some_and(|(whole, fraction)| {
+            fraction <= i32::from(*s) && whole <= i32::from(*p) - i32::from(*s)
+        }),
         _ => false,
     };
     if ok { Ok(()) } else { Err(format!("the file has {from}, which is not read as {to}")) }
@@ -272,7 +269,8 @@ fn convert(array: &ArrayRef, to: &Field) -> Result<ArrayRef, String> {
                 .collect::<Result<Vec<ArrayRef>, String>>()?;
             let entries = StructArray::try_new(fields.clone(), columns, None).map_err(words)?;
             Arc::new(
-                MapArray::try_new(wanted.clone(), offsets, entries, nulls, *sorted).map_err(words)?,
+                MapArray::try_new(wanted.clone(), offsets, entries, nulls, *sorted)
+                    .map_err(words)?,
             )
         }
         (_, to) => cast(array, to)?,

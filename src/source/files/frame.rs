@@ -103,7 +103,9 @@ fn quoted(bytes: &[u8], csv: &CsvFraming, quote: u8, last: bool) -> Option<Cut> 
     let first_end = memchr(b'\n', bytes);
     let first = &bytes[..first_end.unwrap_or(bytes.len())];
     // Nearly all lines of nearly all files.
-    if memchr(quote, first).is_none() || (csv.comment.is_some() && first.first() == csv.comment.as_ref()) {
+    if memchr(quote, first).is_none()
+        || (csv.comment.is_some() && first.first() == csv.comment.as_ref())
+    {
         return Some(line(bytes, last));
     }
     let mut at = 0;

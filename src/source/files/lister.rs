@@ -119,6 +119,13 @@ impl Lister {
         }
     }
 
+    /// These are gone, or other files by now; only before the thread runs.
+    pub fn forget(&mut self, gone: &[Entry]) {
+        if let Work::Here(worker) = &mut self.work {
+            gone.iter().for_each(|entry| worker.scanner.forget(&entry.path));
+        }
+    }
+
     /// The directory that has to be there.
     pub fn root(&self) -> PathBuf {
         self.root.clone()
@@ -252,9 +259,10 @@ impl Worker {
 
     fn warn(&mut self, error: String, message: &str) {
         let now = Instant::now();
-        let recent = self.warned.as_ref().is_some_and(|(last, when)| {
-            *last == error && now.duration_since(*when) < REPEAT
-        });
+        let recent = self
+            .warned
+            .as_ref()
+            .is_some_and(|(last, when)| *last == error && now.duration_since(*when) < REPEAT);
         if !recent {
             tracing::warn!(source = &*self.source, error, "{message}");
             self.warned = Some((error, now));

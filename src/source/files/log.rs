@@ -183,11 +183,10 @@ impl DiscoveryLog {
         let live: u64 = self.entries.values().map(bytes).sum();
         if self.len > (2 * live).max(64 << 10) {
             let entries = std::mem::take(&mut self.entries);
-            *self = Self::create(&self.path, entries.clone(), self.next, self.newest_ns).inspect_err(
-                |_| {
+            *self = Self::create(&self.path, entries.clone(), self.next, self.newest_ns)
+                .inspect_err(|_| {
                     self.entries = entries;
-                },
-            )?;
+                })?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ mod input;
 mod lister;
 mod log;
 mod options;
-pub(super) mod parquet;
+pub(super) mod parquet_file;
 mod records;
 mod scan;
 mod take;
@@ -27,6 +27,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use options::{After, Compression, CsvFraming, FileFormat, FilesOptions, Framing, Order};
 
+use self::clean::is_unchanged;
 use self::lister::Lister;
 use self::log::{DiscoveryLog, Entry};
 use self::records::RecordOptions;
@@ -169,7 +170,8 @@ impl FilesSource {
     /// Drops entries that nobody will ask for again from the discovery log.
     fn forget(&mut self, durable: i64) {
         let mut gone = std::mem::take(&mut self.lister.shared().cleaned);
-        if let Some(floor) = self.floor_ns().filter(|_| self.log.entries().len() > self.forget_above)
+        if let Some(floor) =
+            self.floor_ns().filter(|_| self.log.entries().len() > self.forget_above)
         {
             let durable = self.log.entries().range(..durable);
             gone.extend(durable.filter(|(_, entry)| entry.mtime_ns < floor).map(|(seq, _)| *seq));
@@ -225,12 +227,15 @@ impl SplitReader for FilesSource {
             });
         }
         self.queue = entries.range(seq..).map(|(_, entry)| entry.clone()).collect();
-        self.done = match self.options.after {
-            After::Keep => VecDeque::new(),
-            After::Delete | After::Archive(_) => {
-                entries.range(..seq).map(|(_, entry)| entry.clone()).collect()
-            }
-        };
+        if self.options.after != After::Keep {
+            // What the run before this cleaned up, and what has come under those names since.
+            let read = entries.range(..seq).map(|(_, entry)| entry.clone());
+            let (gone, left): (Vec<Entry>, Vec<Entry>) =
+                read.partition(|entry| matches!(is_unchanged(entry), Ok(None | Some(false))));
+            self.done = left.into();
+            self.lister.forget(&gone);
+            self.log.remove(&gone.iter().map(|entry| entry.seq).collect::<Vec<i64>>())?;
+        }
         self.current = None;
         self.trouble = None;
         self.begun = 0;
@@ -275,6 +280,9 @@ impl SplitReader for FilesSource {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.as_ref().map(Trouble::to_string).or_else(|| self.lister.shared().trouble.clone())
+        self.trouble
+            .as_ref()
+            .map(Trouble::to_string)
+            .or_else(|| self.lister.shared().trouble.clone())
     }
 }

@@ -167,13 +167,7 @@ pub(super) struct Scanner {
 
 impl Scanner {
     pub fn new(target: Target, settle: Duration) -> Self {
-        Self {
-            target,
-            settle,
-            seen: HashSet::new(),
-            unsettled: HashMap::new(),
-            floor_ns: None,
-        }
+        Self { target, settle, seen: HashSet::new(), unsettled: HashMap::new(), floor_ns: None }
     }
 
     pub fn target(&self) -> &Target {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 
 use super::log::Entry;
-use super::parquet::{ParquetFile, Unreadable};
+use super::parquet_file::{ParquetFile, Unreadable};
 use super::records::{Outcome, Reading, RecordFile, RecordOptions, shown};
 use super::scan::mtime_ns;
 use super::{After, FilesSource, NUMBER_AT_ONCE, NUMBER_NEWEST, Order};
@@ -77,8 +77,7 @@ impl FilesSource {
         visit: &mut dyn FnMut(Record<'_>),
     ) -> Taken {
         let mut taken = Taken::default();
-        let mut reading =
-            Reading { limit, shown: 0, budget: BUDGET, damaged: Vec::new(), visit };
+        let mut reading = Reading { limit, shown: 0, budget: BUDGET, damaged: Vec::new(), visit };
         while reading.shown < limit {
             if self.current.is_none() {
                 let buffer = std::mem::take(&mut self.buffer);
