@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
-use crate::actors::partition_reader::{BatchLimits, Decoding};
+use crate::actors::partition_reader::{BatchLimits, ColumnsOf, Decoding};
 use crate::codec::{
-    CodecError, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema, text_schema,
+    CodecError, CsvHeader, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema,
+    text_schema,
 };
 use crate::config::{
-    ConfigError, FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind,
-    SourceSettings, StartOffset, StartPosition,
+    AfterFile, ConfigError, FileCompression, FileOrder, FilesSettings, FormatSettings,
+    KafkaSettings, MetadataField, Settings, SourceKind, SourceSettings, StartOffset, StartPosition,
+};
+use crate::source::files::{
+    After, Compression, CsvFraming, FileFormat, FilesOptions, FilesSource, Framing, Order,
 };
 use crate::source::kafka::{KafkaOptions, Start, StartAt};
 use crate::source::{PartitionId, SourceError, SplitReader};
@@ -29,8 +33,8 @@ pub struct SourceBlueprint {
     pub schema: SchemaRef,
     /// The columns that are decoded: what some query reads, and the event time.
     pub projection: Vec<usize>,
-    /// What its records are, and what of that is in the last columns of the schema.
-    pub format: FormatSpec,
+    /// How its records are decoded; nothing for sources that have columns of their own.
+    pub format: Option<FormatSpec>,
     /// The last columns of the schema: what surrounds a record.
     pub metadata: Vec<MetadataColumn>,
     /// The event time's name, and the watermark's delay in microseconds.
@@ -46,6 +50,8 @@ pub struct SourceBlueprint {
 pub enum SourceInput {
     /// Group, topics and client options.
     Kafka(KafkaOptions),
+    /// Where the files are, and how they are read.
+    Files(FilesOptions),
 }
 
 impl SourceInput {
@@ -53,6 +59,7 @@ impl SourceInput {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Kafka(_) => "kafka",
+            Self::Files(_) => "files",
         }
     }
 
@@ -60,6 +67,7 @@ impl SourceInput {
     pub fn describe(&self) -> String {
         match self {
             Self::Kafka(options) => format!("{} at {}", options.topics.join(", "), options.brokers),
+            Self::Files(options) => options.path.clone(),
         }
     }
 }
@@ -89,12 +97,15 @@ impl SourceBlueprint {
     /// # Errors
     /// A column that is read has a type that the format cannot give.
     pub fn decoding(&self) -> Result<Decoding, CodecError> {
-        let decoder = Decoder::new(
-            self.schema.clone(),
-            self.projection.clone(),
-            &self.format,
-            &self.metadata,
-        )?;
+        let Some(format) = &self.format else {
+            let first_metadata = self.schema.fields().len() - self.metadata.len();
+            let read = self.projection.iter().filter(|column| **column >= first_metadata);
+            let metadata = read.map(|column| self.metadata[column - first_metadata]).collect();
+            let schema = Arc::new(self.schema.project(&self.projection)?);
+            return Ok(Decoding::Columns(ColumnsOf { schema, metadata }));
+        };
+        let decoder =
+            Decoder::new(self.schema.clone(), self.projection.clone(), format, &self.metadata)?;
         Ok(Decoding::Records(Box::new(decoder)))
     }
 
@@ -102,8 +113,17 @@ impl SourceBlueprint {
     ///
     /// # Errors
     /// It is not there, or is not what it should be.
-    pub fn open(&self, _settings: &Settings) -> Result<Box<dyn SplitReader>, SourceError> {
+    pub fn open(&self, settings: &Settings) -> Result<Box<dyn SplitReader>, SourceError> {
+        let dir = settings.checkpoint.directory.join("sources");
+        std::fs::create_dir_all(&dir).map_err(|error| SourceError::io("create", &dir, error))?;
         match &self.input {
+            SourceInput::Files(options) => {
+                let mut options = options.clone();
+                if let FileFormat::Parquet { projection, .. } = &mut options.format {
+                    *projection = self.own_columns();
+                }
+                Ok(Box::new(FilesSource::open(options, &dir, self.name.clone())?))
+            }
             SourceInput::Kafka(options) => Err(SourceError::Option {
                 option: "topics",
                 problem: format!("{} are read by a group", options.topics.join(", ")),
@@ -116,7 +136,14 @@ impl SourceBlueprint {
     pub fn only_partition(&self) -> Option<PartitionId> {
         match &self.input {
             SourceInput::Kafka(_) => None,
+            SourceInput::Files(_) => Some(PartitionId::new(self.name.clone(), "0")),
         }
+    }
+
+    /// The columns that are read, without those that are filled from what surrounds a record.
+    fn own_columns(&self) -> Vec<usize> {
+        let first_metadata = self.schema.fields().len() - self.metadata.len();
+        self.projection.iter().copied().filter(|column| *column < first_metadata).collect()
     }
 }
 
@@ -153,11 +180,14 @@ pub(super) fn plan_source(
     let (schema, metadata) = with_metadata(&declared, source);
     let watermark = plan_watermark(settings, source, &schema)?;
     let format = match &source.format {
-        Some(format) => plan_format(settings, source, format, &declared)?,
-        None => return Err(not_wired()),
+        Some(FormatSettings::Parquet) | None => None,
+        Some(format) => Some(plan_format(settings, source, format, &declared)?),
     };
     let input = match &source.kind {
         SourceKind::Kafka(kafka) => SourceInput::Kafka(kafka_options(settings, source, kafka)),
+        SourceKind::Files(files) => {
+            SourceInput::Files(files_options(source, files, format.as_ref(), &declared))
+        }
         _ => return Err(not_wired()),
     };
     Ok(SourceBlueprint {
@@ -224,6 +254,59 @@ fn plan_watermark(
         idle_timeout_ms: watermark.idle_timeout.map(|timeout| timeout.as_millis() as u64),
         wall_clock: watermark.wall_clock,
     }))
+}
+
+fn files_options(
+    source: &SourceSettings,
+    files: &FilesSettings,
+    format: Option<&FormatSpec>,
+    declared: &SchemaRef,
+) -> FilesOptions {
+    let framing = match format {
+        None => {
+            let (schema, projection) = (declared.clone(), Vec::new());
+            return with_files(source, files, FileFormat::Parquet { schema, projection });
+        }
+        Some(FormatSpec::Csv(csv)) => Framing::Csv(CsvFraming {
+            delimiter: csv.delimiter,
+            quote: csv.quote,
+            escape: csv.escape,
+            comment: csv.comment,
+            header: csv.header != CsvHeader::None,
+        }),
+        Some(FormatSpec::Text) => Framing::Lines { skip_blank: false },
+        Some(FormatSpec::Avro(_)) => Framing::Whole,
+        Some(_) => Framing::Lines { skip_blank: true },
+    };
+    with_files(source, files, FileFormat::Records(framing))
+}
+
+fn with_files(source: &SourceSettings, files: &FilesSettings, format: FileFormat) -> FilesOptions {
+    FilesOptions {
+        path: files.path.clone(),
+        recursive: files.recursive,
+        format,
+        compression: match files.compression {
+            FileCompression::Auto => Compression::Auto,
+            FileCompression::None => Compression::None,
+            FileCompression::Gzip => Compression::Gzip,
+            FileCompression::Zstd => Compression::Zstd,
+        },
+        max_files_per_trigger: files.max_files_per_trigger,
+        order: match files.order {
+            FileOrder::Oldest => Order::OldestFirst,
+            FileOrder::Newest => Order::NewestFirst,
+        },
+        settle: files.settle,
+        poll_interval: files.poll_interval,
+        after: match &files.after {
+            AfterFile::Keep => After::Keep,
+            AfterFile::Delete => After::Delete,
+            AfterFile::Archive(directory) => After::Archive(directory.clone()),
+        },
+        max_file_age: files.max_file_age,
+        max_record_bytes: source.max_record_bytes,
+    }
 }
 
 fn kafka_options(
