@@ -274,9 +274,13 @@ impl StagedSink {
     }
 }
 
-/// The directory of one sink below the staging directory; a sink's name may hold characters that a
-/// file's may not.
+/// The directory of one sink below the staging directory.
 pub fn directory(dir: &Path, name: &str) -> PathBuf {
+    dir.join(escape(name))
+}
+
+/// A name fit for a file: a sink's may hold characters that a file's may not.
+pub(crate) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for character in name.chars() {
         if character.is_ascii_alphanumeric() || matches!(character, '_' | '-') {
@@ -287,5 +291,5 @@ pub fn directory(dir: &Path, name: &str) -> PathBuf {
             }
         }
     }
-    dir.join(escaped)
+    escaped
 }
