@@ -19,8 +19,8 @@ use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
 use crate::checkpoint::Position;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::{JsonDecoder, Reason};
-use crate::source::{PartitionId, Record};
 use crate::source::kafka::{PartitionQueue, parse_split};
+use crate::source::{PartitionId, Record};
 use crate::telemetry::events::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, RecordRejected,
     TombstoneSkipped,

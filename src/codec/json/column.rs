@@ -14,12 +14,12 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::JsonOptions;
-use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
 use super::cursor::{Cursor, Fail};
-use crate::codec::Reason;
 use super::fields::Fields;
 use super::time::TimestampReader;
 use crate::codec::CodecError;
+use crate::codec::Reason;
+use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
 use crate::codec::columns::{not_of_its_type, primitive, strings, superseded};
 
 /// A column of the output, or of a STRUCT in it, or the elements of an ARRAY or MAP.

@@ -129,9 +129,7 @@ impl StagedSink {
         fail::fail_point!("staged::prepare");
         let (staged, memory) = match &mut self.open {
             Some(spill) => spill.finish().await?,
-            None => {
-                (Staged { token: Uuid::new_v4().simple().to_string(), ..Staged::default() }, None)
-            }
+            None => (Staged { token: new_token(), ..Staged::default() }, None),
         };
         self.open = None;
         let rows = StagedRows::new(self.context.schema.clone(), staged.clone(), &self.dir, memory);
@@ -272,6 +270,14 @@ impl StagedSink {
             let _ = std::fs::remove_file(self.dir.join(file));
         }
     }
+}
+
+/// Names rows among all in the world: 63 random bits in hexadecimal, because a Delta table keeps
+/// them as the version of a transaction.
+fn new_token() -> String {
+    // Six of the lower half's bits are the version's and variant's; two identifiers make up for it.
+    let (one, other) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
+    format!("{:016x}", (one.0 ^ other.1) >> 1)
 }
 
 /// The directory of one sink below the staging directory.
