@@ -27,6 +27,7 @@ pub mod codec;
 pub mod config;
 pub mod event_time;
 pub mod lake;
+pub mod operator;
 pub mod server;
 pub mod sink;
 pub mod source;

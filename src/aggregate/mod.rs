@@ -28,6 +28,8 @@ mod tests;
 
 pub use error::AggregateError;
 pub(crate) use functions::AggregateSet;
+pub(crate) use pre::canonical;
 pub use pre::{PartialBatch, PreAggregator};
 pub use shard::split_by_shard;
+pub(crate) use shard::{hash_keys, shard_of};
 pub use state::{Merged, Segment, StateDelta, StateStats, WindowState};

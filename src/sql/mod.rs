@@ -43,7 +43,9 @@ use datafusion::common::DFSchemaRef;
 use datafusion::logical_expr::Expr;
 
 pub use bind::{BoundMap, BoundQuery};
-pub(crate) use chain::{BoundChain, Chain, new_batch, nullable_schema, on_clock, physical_expr};
+pub(crate) use chain::{
+    BoundChain, Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias,
+};
 pub use error::SqlError;
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
