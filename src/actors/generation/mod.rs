@@ -7,6 +7,7 @@ mod builder;
 mod operators;
 mod readers;
 mod recover;
+mod wiring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use super::delta_committer::Retrying;
 use super::recovery::RecoveryError;
 use super::watermark_tracker::{CatchUp, WatermarkTracker};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
+use crate::source::{PartitionId, SourceError};
 use crate::telemetry::progress::PipelineProgress;
 
 pub use builder::Builder;
@@ -34,9 +35,6 @@ pub(super) const INSTANCE: &str = "instance";
 const BUFFERED_VALUES: usize = 2_000_000;
 /// How far ahead of the watermark a partition may be read, beyond the watermark's delay.
 const AHEAD: Duration = Duration::from_secs(120);
-
-/// Actors, with what can be seen of them, by the index of their query.
-type ByQuery<A> = BTreeMap<usize, Vec<(Addr<A>, Arc<Health>)>>;
 
 /// Why a generation could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +48,14 @@ pub enum StartError {
     /// The brokers.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// A source that is not brokers.
+    #[error("source '{source_name}': {error}")]
+    Source {
+        /// Which.
+        source_name: String,
+        /// What it says.
+        error: SourceError,
+    },
     /// A windowed query is not the one whose state the checkpoint holds.
     #[error(
         "the query '{0}' is not the one that the checkpoint holds windows of: its windows, keys or \
@@ -71,6 +77,7 @@ impl StartError {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
             Self::Kafka(_) | Self::AssignmentChanged => true,
+            Self::Source { error, .. } => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,
         }
     }

@@ -1,4 +1,6 @@
-//! One Kafka partition: bytes in, decoded batches out, in order.
+//! One partition of a source: records in, decoded batches out, in order.
+
+mod taking;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,58 +11,31 @@ use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 
-use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch, TakeBarrier};
+use super::checkpoint_writer::{
+    CheckpointWriter, EpochInTables, EpochWanted, Part, PartOfEpoch, TakeBarrier,
+};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::{Credit, CreditPool, Reserved};
+use super::fanout::Fanout;
 use super::flow::{Item, Outlet};
 use super::supervisor::SupervisorEvent;
-use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
-use crate::aggregate::{PreAggregator, split_by_shard};
+use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker};
 use crate::checkpoint::Position;
-use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
-use crate::codec::{JsonDecoder, Reason};
-use crate::source::PartitionId;
-use crate::source::kafka::{PartitionQueue, parse_split};
-use crate::sql::BoundMap;
+use crate::codec::dead_letter::DeadLetterBuilder;
+use crate::source::{BacklogUnit, PartitionId, SplitReader};
 use crate::telemetry::events::{
-    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, NullEventTime, QueryMetrics, ReaderMetrics,
-    RecordRejected, RowsProduced, TombstoneSkipped,
+    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, TombstoneSkipped,
 };
-use crate::telemetry::progress::{PartitionProgress, QueryProgress, SourceProgress};
+use crate::telemetry::progress::{PartitionProgress, SourceProgress};
 
-/// How long a reader looks away when its queue is empty, should the wake-up call be lost.
+pub use taking::{ColumnsOf, Decoding};
+
+/// How long a reader looks away when its split is empty, should the wake-up call be lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a reader that is ahead of the others waits before it compares again.
 const AHEAD: Duration = Duration::from_millis(10);
 /// How many records are decoded before the batch's bytes are looked at.
 const CHUNK: usize = 1024;
-
-/// Where a reader's rows go: one query.
-pub struct Route {
-    pub(super) query: QueryMetrics,
-    pub(super) progress: Arc<QueryProgress>,
-    pub(super) stage: RouteStage,
-    /// The query's table has everything below this offset already (after a lost checkpoint).
-    pub(super) resume_at: i64,
-}
-
-/// What runs on a batch before it leaves the reader.
-pub enum RouteStage {
-    /// Filter and projection; the rows go to the table.
-    Rows {
-        /// The bound query.
-        map: BoundMap,
-        /// The table.
-        table: Outlet,
-    },
-    /// Partial aggregation; each shard gets the keys it owns.
-    Windows {
-        /// The bound query.
-        pre: Box<PreAggregator>,
-        /// The shards, in order.
-        shards: Vec<Outlet>,
-    },
-}
 
 /// Where the records go that could not be decoded.
 pub struct DeadLetterRoute {
@@ -90,12 +65,12 @@ pub struct PartitionReader {
     pub(super) name: ActorName,
     pub(super) health: Arc<Health>,
     pub(super) supervision: Supervision,
-    pub(super) queue: PartitionQueue,
-    pub(super) decoder: JsonDecoder,
+    pub(super) split: Box<dyn SplitReader>,
+    pub(super) decoding: Decoding,
     /// Where the event time stands in the decoded batch.
     pub(super) event_time: Option<usize>,
     pub(super) limits: BatchLimits,
-    pub(super) routes: Vec<Route>,
+    pub(super) fanout: Fanout,
     pub(super) dead_letters: Option<DeadLetterRoute>,
     pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
     pub(super) watermark: SharedWatermark,
@@ -126,6 +101,14 @@ pub struct Pending {
     scheduled: bool,
     /// The pull that a timer will make; there is never a second timer.
     timer: Option<SpawnHandle>,
+    /// Rows of a source that has columns of its own.
+    columns: Option<RecordBatch>,
+    /// The source gives no more before the next barrier.
+    limited: bool,
+    /// The source's input has ended.
+    finished: bool,
+    /// The position at the last barrier, with its epoch.
+    at_barrier: Option<(u64, i64)>,
     stopped: bool,
     failed: bool,
     ended: bool,
@@ -139,7 +122,7 @@ struct Counts {
     decode: Duration,
 }
 
-/// To a reader, from librdkafka's thread: the queue is no longer empty.
+/// To a reader, from any thread: the split may have something.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Wake;
@@ -148,7 +131,7 @@ impl PartitionReader {
     /// Reads one batch's worth, and arranges for the next.
     fn pull(&mut self, ctx: &mut Context<Self>) {
         self.pending.scheduled = false;
-        if self.pending.stopped || self.pending.ended {
+        if self.pending.stopped || self.pending.ended || self.pending.limited {
             return;
         }
         let _busy = self.health.busy();
@@ -170,12 +153,18 @@ impl PartitionReader {
         }
         let lingered =
             self.pending.filling_since.is_some_and(|since| since.elapsed() >= self.limits.linger);
-        let ended = self.end.is_some_and(|end| self.next >= end);
-        if self.is_full() || lingered || ended || self.at_boundary() {
+        let ended = self.pending.finished || self.end.is_some_and(|end| self.next >= end);
+        if self.is_full() || lingered || ended || self.pending.limited || self.at_boundary() {
             self.flush(ctx);
         }
         if ended {
             self.end_of_input();
+        } else if self.pending.limited {
+            // A bounded run need not wait for the clock; the next barrier wakes this reader.
+            self.pending.reserved = None;
+            if self.end.is_some() {
+                self.checkpoint.do_send(EpochWanted);
+            }
         } else if any {
             self.yield_then_pull(ctx);
         } else if self.pending.filling_since.is_some() {
@@ -191,93 +180,13 @@ impl PartitionReader {
     /// Whether the batch that is being filled should go on its way.
     fn is_full(&self) -> bool {
         self.pending.stopped
-            || self.decoder.len() >= self.limits.rows
-            || self.decoder.memory_bytes() >= self.limits.bytes
+            || self.pending.limited
+            || self.pending.finished
+            || self.pending.columns.is_some()
+            || self.decoding.len() >= self.limits.rows
+            || self.decoding.memory_bytes() >= self.limits.bytes
             || self.dead_letters.as_ref().is_some_and(|d| d.builder.bytes() >= self.limits.bytes)
             || self.at_boundary()
-    }
-
-    /// Takes some of what is there and decodes it. Returns whether there may be more.
-    fn take(&mut self) -> bool {
-        let began = Instant::now();
-        let mut room = self.limits.rows.saturating_sub(self.decoder.len()).clamp(1, CHUNK);
-        if let Some(boundary) = self.next_boundary() {
-            room = room.min(usize::try_from(boundary - self.next).unwrap_or(room).max(1));
-        }
-        let Self {
-            queue, decoder, dead_letters, limits, metrics, source_progress, pending, ..
-        } = self;
-        let mut next = self.next;
-        let (end, id) = (self.end, &self.id);
-        let counts = &mut pending.batch;
-        let mut overflow = false;
-        let taken = queue.take(room, |message| {
-            // Left over from before the last seek, or beyond a bounded run.
-            if overflow || message.offset < next || end.is_some_and(|end| message.offset >= end) {
-                return;
-            }
-            let (offset, read) = (next, *counts);
-            next = message.offset + 1;
-            counts.records += 1;
-            counts.bytes += message.key.map_or(0, |key| key.len() as u64);
-            let Some(payload) = message.payload else {
-                counts.tombstones += 1;
-                return;
-            };
-            counts.bytes += payload.len() as u64;
-            let verdict = if payload.len() > limits.record_bytes {
-                Err(DeadLetter::oversized(payload.len(), limits.record_bytes))
-            } else {
-                match decoder.append(payload) {
-                    Ok(()) => Ok(()),
-                    // Not the record's fault. Nothing from here on counts as read.
-                    Err(error) if error.reason == Reason::BatchFull => {
-                        (next, *counts, overflow) = (offset, read, true);
-                        return;
-                    }
-                    Err(error) => Err(DeadLetter::from(&error)),
-                }
-            };
-            if let Err(letter) = verdict {
-                RecordRejected {
-                    reader: metrics,
-                    offset: message.offset,
-                    reason: letter.reason,
-                    error: &letter.error,
-                }
-                .emit();
-                source_progress.rejected(letter.reason);
-                if let Some(route) = dead_letters {
-                    let record = (id, message.offset, message.key, payload);
-                    route.builder.append(record, &letter, now_ms());
-                }
-            }
-        });
-        self.next = match taken.end.filter(|_| !overflow) {
-            // Past the last record there may be control records, which nobody is shown.
-            Some(offset) => next.max(offset),
-            None => next,
-        };
-        if taken.messages > 0 {
-            self.pending.filling_since.get_or_insert(began);
-            self.pending.batch.decode += began.elapsed();
-        }
-        if overflow {
-            let limits =
-                "a batch grew past what Arrow can hold; lower the source's batch.max_bytes";
-            self.supervision.fail(&self.name, limits, Remedy::Restart);
-            self.pending.stopped = true;
-        }
-        if let Some(error) = taken.error {
-            // librdkafka retries what can be retried by itself; what reaches us can't be.
-            self.supervision.fail(
-                &self.name,
-                format_args!("{}: {} ({:?})", self.id, error.reason, error.code),
-                Remedy::Restart,
-            );
-            self.pending.stopped = true;
-        }
-        taken.messages > 0 && !self.pending.stopped
     }
 
     /// Sends what has been decoded to every query, and the dead letters to their table.
@@ -301,13 +210,17 @@ impl PartitionReader {
             _ => None,
         };
         let began = Instant::now();
-        let batch = if !self.decoder.is_empty() { Some(self.decoder.finish()?) } else { None };
+        let batch = match &mut self.decoding {
+            Decoding::Records(decoder) if !decoder.is_empty() => Some(decoder.finish()?),
+            Decoding::Records(_) => None,
+            Decoding::Columns(_) => self.pending.columns.take(),
+        };
         let took = counts.decode + began.elapsed();
         let bytes = batch.as_ref().map_or(0, RecordBatch::get_array_memory_size)
             + letters.as_ref().map_or(0, RecordBatch::get_array_memory_size);
         let credit = self.pending.reserved.take().map(|reserved| reserved.spend(bytes));
         if let (Some(letters), Some(route)) = (letters, &self.dead_letters) {
-            route.table.send(Item::Rows(letters, credit.clone()));
+            route.table.send(0, Item::Rows(letters, credit.clone()));
         }
         let newest = match &batch {
             Some(batch) => self.send_rows(batch, credit)?,
@@ -345,33 +258,7 @@ impl PartitionReader {
         credit: Option<Credit>,
     ) -> Result<Option<i64>, ReaderError> {
         let next = self.next;
-        for route in &mut self.routes {
-            if next <= route.resume_at {
-                continue;
-            }
-            match &mut route.stage {
-                RouteStage::Rows { map, table } => {
-                    let rows = map.apply(batch)?;
-                    let count = rows.num_rows() as u64;
-                    if count > 0 {
-                        RowsProduced { query: &route.query, rows: count }.emit();
-                        route.progress.output(count);
-                        table.send(Item::Rows(rows, credit.clone()));
-                    }
-                }
-                RouteStage::Windows { pre, shards } => {
-                    let partial = pre.partial(batch)?;
-                    NullEventTime { query: &route.query, rows: partial.null_time }.emit();
-                    route.progress.null_time(partial.null_time);
-                    let parts = split_by_shard(&partial.rows, pre.key_columns(), shards.len())?;
-                    for (part, shard) in parts.into_iter().zip(shards) {
-                        if let Some(part) = part {
-                            shard.send(Item::Rows(part, credit.clone()));
-                        }
-                    }
-                }
-            }
-        }
+        self.fanout.send(batch, next, credit.as_ref())?;
         let newest = self.event_time.and_then(|column| {
             let times = batch.column(column);
             times
@@ -380,8 +267,8 @@ impl PartitionReader {
                 .and_then(compute::max)
         });
         if let Some(newest) = newest {
-            for route in &self.routes {
-                route.progress.seen(newest);
+            for query in self.fanout.queries() {
+                query.progress.seen(newest);
             }
         }
         Ok(newest)
@@ -407,14 +294,14 @@ impl PartitionReader {
     /// are such offsets only after a lost checkpoint.
     fn next_boundary(&self) -> Option<i64> {
         let letters = self.dead_letters.iter().map(|route| route.resume_at);
-        let routes = self.routes.iter().map(|route| route.resume_at);
+        let routes = self.fanout.destinations().map(|destination| destination.resume_at);
         routes.chain(letters).filter(|offset| *offset > self.next).min()
     }
 
     /// Whether the batch that is being filled ends at such an offset.
     fn at_boundary(&self) -> bool {
         self.pending.batch.records > 0
-            && (self.routes.iter().any(|route| route.resume_at == self.next)
+            && (self.fanout.destinations().any(|d| d.resume_at == self.next)
                 || self.dead_letters.as_ref().is_some_and(|d| d.resume_at == self.next))
     }
 
@@ -429,10 +316,11 @@ impl PartitionReader {
     }
 
     fn lag(&self) -> Option<u64> {
-        let (topic, partition) = parse_split(&self.id.split)?;
-        let end = self.queue.known_end(topic, partition)?;
-        self.progress.ends_at(end);
-        u64::try_from(end.saturating_sub(self.next)).ok()
+        let left = self.split.backlog()?;
+        if self.split.backlog_unit() == BacklogUnit::Records {
+            self.progress.ends_at(self.next.saturating_add_unsigned(left));
+        }
+        Some(left)
     }
 
     fn show_lag(&self) {
@@ -490,9 +378,7 @@ enum ReaderError {
     #[error("decoding failed: {0}")]
     Codec(#[from] crate::codec::CodecError),
     #[error("{0}")]
-    Sql(#[from] crate::sql::SqlError),
-    #[error("{0}")]
-    Aggregate(#[from] crate::aggregate::AggregateError),
+    Graph(#[from] crate::graph::GraphError),
 }
 
 impl Actor for PartitionReader {
@@ -501,7 +387,7 @@ impl Actor for PartitionReader {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(usize::MAX);
         let address = ctx.address();
-        self.queue.on_nonempty(move || address.do_send(Wake));
+        self.split.on_ready(Box::new(move || address.do_send(Wake)));
         self.pull(ctx);
     }
 }
@@ -534,18 +420,11 @@ impl Handler<TakeBarrier> for PartitionReader {
             self.pending.stopped = true;
             self.pending.reserved = None;
         }
-        for route in &self.routes {
-            match &route.stage {
-                RouteStage::Rows { table, .. } => table.send(Item::Barrier(barrier.epoch)),
-                RouteStage::Windows { shards, .. } => {
-                    for shard in shards {
-                        shard.send(Item::Barrier(barrier.epoch));
-                    }
-                }
-            }
-        }
+        self.fanout.barrier(barrier.epoch);
+        self.split.barrier(barrier.epoch);
+        self.pending.at_barrier = Some((barrier.epoch, self.next));
         if let Some(route) = &self.dead_letters {
-            route.table.send(Item::Barrier(barrier.epoch));
+            route.table.send(0, Item::Barrier(barrier.epoch));
         }
         self.checkpoint.do_send(PartOfEpoch {
             epoch: barrier.epoch,
@@ -554,5 +433,21 @@ impl Handler<TakeBarrier> for PartitionReader {
                 position: Position { next: self.next, max_event_time: self.max_event_time },
             },
         });
+        if std::mem::take(&mut self.pending.limited) && !self.pending.scheduled {
+            self.schedule(Duration::ZERO, ctx);
+        }
+    }
+}
+
+impl Handler<EpochInTables> for PartitionReader {
+    type Result = ();
+
+    fn handle(&mut self, done: EpochInTables, _: &mut Self::Context) {
+        let _busy = self.health.busy();
+        if let Some((epoch, next)) = self.pending.at_barrier
+            && epoch == done.epoch
+        {
+            self.split.durable(next);
+        }
     }
 }
