@@ -122,7 +122,7 @@ fn readers(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
                 .any(|other| other.name != query.name && has_word(&other.sql, &query.name));
         // The one that reads it may be one that has errors.
         if !read && all_are_read {
-            let path = ["queries", query.name.as_str()];
+            let path = ["queries", query.name.as_str(), "sink"];
             let message = format!("missing key `sink` in [queries.{}]", query.name);
             let help = "a query without a sink is one that another query reads, by its name";
             errors.push(
@@ -223,7 +223,14 @@ struct Writer<'a> {
     key: Vec<String>,
     /// Detectors share a table if they want the same one.
     detector: Option<&'a DeltaSinkSettings>,
-    is_checkpoint: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Checkpoint,
+    Table,
+    Files,
 }
 
 fn path_of(path: &[&str]) -> Vec<String> {
@@ -236,13 +243,13 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
         path: normal(&settings.checkpoint.directory.to_string_lossy()),
         key: path_of(&["checkpoint", "directory"]),
         detector: None,
-        is_checkpoint: true,
+        kind: Kind::Checkpoint,
     }];
     for query in &settings.queries {
         for (n, sink) in query.sinks.iter().enumerate() {
-            let path = match &sink.settings {
-                SinkSettings::Delta(delta) => &delta.path,
-                SinkSettings::Files(files) => &files.path,
+            let (path, kind) = match &sink.settings {
+                SinkSettings::Delta(delta) => (&delta.path, Kind::Table),
+                SinkSettings::Files(files) => (&files.path, Kind::Files),
                 _ => continue,
             };
             writers.push(Writer {
@@ -250,7 +257,7 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
                 path: normal(path),
                 key: settings.sink_key(&query.name, n, "path"),
                 detector: None,
-                is_checkpoint: false,
+                kind,
             });
         }
     }
@@ -260,7 +267,7 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
             path: normal(&detector.sink.path),
             key: path_of(&["detectors", &detector.name, "sink", "path"]),
             detector: Some(&detector.sink),
-            is_checkpoint: false,
+            kind: Kind::Table,
         });
     }
     if settings.dead_letters.enabled {
@@ -269,7 +276,7 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
             path: normal(&settings.dead_letters.path),
             key: path_of(&["dead_letters", "path"]),
             detector: None,
-            is_checkpoint: false,
+            kind: Kind::Table,
         });
     }
     for (n, writer) in writers.iter().enumerate() {
@@ -308,10 +315,12 @@ fn conflict(settings: &Settings, earlier: &Writer<'_>, later: &Writer<'_>) -> Op
     } else {
         return None;
     };
-    let reason = if outer.is_checkpoint {
-        "checkpoints that are no longer needed are removed with all that is in them"
-    } else {
-        "a vacuum of the outer table would delete the files of the inner one"
+    let reason = match outer.kind {
+        Kind::Checkpoint => {
+            "checkpoints that are no longer needed are removed with all that is in them"
+        }
+        Kind::Table => "a vacuum of the outer table would delete the files of the inner one",
+        Kind::Files => "whoever reads the outer directory would find the files of the inner one",
     };
     let message = format!("{} would be inside the directory of {}", inner.what, outer.what);
     // The later one is reported: it was written with the other in view.

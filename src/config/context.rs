@@ -130,8 +130,8 @@ impl Unknown {
         };
         let help = other_name()
             .or_else(|| other_type(&self.pattern, key))
-            .or_else(elsewhere)
-            .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()));
+            .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()))
+            .or_else(elsewhere);
         let expected = if self.siblings.is_empty() {
             "no key at all".to_owned()
         } else {

@@ -85,7 +85,7 @@ impl Node {
             Value::String(text) => {
                 let shown = if text.is_interpolated() { &text.raw } else { &text.value };
                 if holds_credentials(shown) {
-                    return format!("\"{MASK}\"");
+                    return MASK.to_owned();
                 }
                 let mut short: String = shown.chars().take(60).collect();
                 if shown.chars().nth(60).is_some() {

@@ -5,6 +5,7 @@ use super::suggest::alternatives;
 const SOURCE: &[&str] = &["sources", "*"];
 const FORMAT: &[&str] = &["sources", "*", "format"];
 const TABLE_FORMAT: &[&str] = &["tables", "*", "format"];
+const TABLE: &[&str] = &["tables", "*"];
 const SINK: &[&str] = &["queries", "*", "sink"];
 const SINKS: &[&str] = &["queries", "*", "sinks"];
 
@@ -61,6 +62,8 @@ const OF_FORMATS: &[(&str, &[&str])] = &[
     ("ts_column", &["debezium"]),
 ];
 
+const OF_TABLES: &[(&str, &[&str])] = &[("format", &["csv", "json"])];
+
 const OF_SINKS: &[(&str, &[&str])] = &[
     ("path", &["delta", "files"]),
     ("partition_by", &["delta", "files"]),
@@ -111,6 +114,7 @@ pub(crate) fn other_type(pattern: &[String], key: &str) -> Option<String> {
     let keys = match pattern {
         _ if pattern == SOURCE => OF_SOURCES,
         _ if pattern == FORMAT || pattern == TABLE_FORMAT => OF_FORMATS,
+        _ if pattern == TABLE => OF_TABLES,
         _ if pattern == SINK || pattern == SINKS => OF_SINKS,
         _ => return None,
     };

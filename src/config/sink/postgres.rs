@@ -13,15 +13,24 @@ const PARTS: [&str; 5] = ["host", "port", "user", "password", "database"];
 pub(super) fn read(section: &Section<'_>, query: OutputMode) -> Option<PostgresSinkSettings> {
     let connection = connection(section);
     let table = table(section);
-    let mode = section.choice(
-        "mode",
-        &[("append", PostgresMode::Append), ("upsert", PostgresMode::Upsert)],
-        &[
-            ("update", "write \"upsert\": the query's own `mode` says which rows there are"),
-            ("overwrite", "write \"upsert\": rows replace those of the same key"),
-        ],
-        PostgresMode::Append,
-    );
+    let unknown = PostgresMode::Upsert;
+    let mode = section
+        .entry("mode")
+        .map_or(Some(PostgresMode::Append), |entry| {
+            section.choose(
+                "mode",
+                &entry.node,
+                &[("append", PostgresMode::Append), ("upsert", PostgresMode::Upsert)],
+                &[
+                    (
+                        "update",
+                        "write \"upsert\": the query's own `mode` says which rows there are",
+                    ),
+                    ("overwrite", "write \"upsert\": rows replace those of the same key"),
+                ],
+            )
+        })
+        .unwrap_or(unknown);
     if mode == PostgresMode::Append && query == OutputMode::Complete {
         let error = ConfigError::new("the whole result would be inserted again at each trigger")
             .expected("`mode = \"upsert\"` in the sink, or the query's mode `append` or `update`");

@@ -30,7 +30,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<FilesSettings> {
     let order = section.choice(
         "order",
         &[("oldest", FileOrder::Oldest), ("newest", FileOrder::Newest)],
-        &[],
+        &[("earliest", "write \"oldest\""), ("latest", "write \"newest\"")],
         FileOrder::Oldest,
     );
     let settle = section.duration("settle", Duration::from_secs(1), Duration::ZERO, DAY);

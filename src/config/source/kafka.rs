@@ -159,7 +159,16 @@ fn start(section: &Section<'_>, topics: &[String]) -> StartPosition {
     let keys = [("timestamp", "\"2026-11-21T10:00:00Z\""), ("offsets", "{ \"web-logs-0\" = 12 }")];
     let start = match table.one_of(&keys) {
         Some("timestamp") => table.time("timestamp").map(StartPosition::Timestamp),
-        Some(_) => Some(StartPosition::Offsets(offsets(&table.section("offsets"), topics))),
+        Some(_) => {
+            let section = table.section("offsets");
+            let entry = table.entry("offsets").map(|entry| &entry.node);
+            if section.entries().is_empty() && entry.is_some_and(|node| node.as_table().is_some()) {
+                let error = ConfigError::new("no offset is given")
+                    .expected("every partition of every topic, as in { \"web-logs-0\" = 12 }");
+                table.report("offsets", &section.header, error);
+            }
+            Some(StartPosition::Offsets(offsets(&section, topics)))
+        }
         None => None,
     };
     table.finish();
@@ -193,11 +202,6 @@ fn offsets(section: &Section<'_>, topics: &[String]) -> BTreeMap<(String, i32), 
         if let Some(offset) = offset(section, &entry.key, &entry.node) {
             offsets.insert((topic, partition), offset);
         }
-    }
-    if section.entries().is_empty() {
-        let error = ConfigError::new("no offset is given")
-            .expected("every partition of every topic, as in { \"web-logs-0\" = 12 }");
-        section.report("", &section.header, error);
     }
     offsets
 }

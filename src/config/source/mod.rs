@@ -76,8 +76,8 @@ pub(crate) fn read(name: &str, section: &Section<'_>, pipeline: &str) -> Option<
     let format = carrier.map(|carrier| format::read(&section.section("format"), carrier));
     let needs_schema = match (&kind, &format) {
         (_, Some(Some(FormatSettings::Text | FormatSettings::Raw))) => false,
-        (_, Some(_)) => true,
-        (_, None) => false,
+        (_, Some(Some(_))) => true,
+        (_, Some(None) | None) => false,
     };
     let rate = matches!(kind, Some(SourceKind::Rate(_)));
     let declared = if rate {

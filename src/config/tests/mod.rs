@@ -1,5 +1,7 @@
 //! What users see: whole reports, compared as they are printed.
 
+mod files_errors;
+mod format_errors;
 mod general_errors;
 mod kafka_errors;
 mod key_errors;
@@ -7,9 +9,12 @@ mod locations;
 mod merging;
 mod properties;
 mod query_errors;
+mod query_keys;
 mod secrets;
 mod shipped;
+mod sink_errors;
 mod source_errors;
+mod test_errors;
 mod values;
 
 use std::collections::BTreeMap;
