@@ -17,6 +17,7 @@ pub mod delta;
 mod error;
 pub mod files;
 pub mod kafka;
+mod keep;
 mod meta;
 pub mod rate;
 pub mod socket;
