@@ -5,10 +5,16 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::codec::dead_letter::dead_letter_schema;
-use crate::config::{self, ConfigError, DeltaSinkSettings, QuerySettings, Settings, SinkSettings};
+use crate::config::{
+    self, ConfigError, DeltaSinkSettings, FilesFormat, QuerySettings, Settings, SinkSettings,
+    TextCompression,
+};
 use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
 use crate::sink::TargetSpec;
+use crate::sink::console::{ConsoleOptions, ConsoleOutput, Show};
+use crate::sink::files::{FileCompression, FileFormat, FilesOptions};
+use crate::sink::memory::{MemoryOptions, MemoryTable};
 use crate::sql::OutputMode;
 
 use super::source::SourceBlueprint;
@@ -109,9 +115,18 @@ pub(super) fn query_sinks(
                 }
                 SinkTarget::Table(table_spec(delta, plan.output_schema.clone()))
             }
-            _ => {
-                errors.push(settings.error_at(&["queries", &query.name], "not wired yet", None));
-                continue;
+            other => {
+                let Some(spec) = target_spec(other) else {
+                    let path = ["queries", &query.name];
+                    errors.push(settings.error_at(&path, "not wired yet", None));
+                    continue;
+                };
+                SinkTarget::Staged(Box::new(StagedTarget {
+                    spec,
+                    schema: plan.output_schema.clone(),
+                    mode: plan.mode,
+                    keys: Vec::new(),
+                }))
             }
         };
         sinks.push(SinkBlueprint {
@@ -124,6 +139,46 @@ pub(super) fn query_sinks(
         });
     }
     if errors.is_empty() { Ok(sinks) } else { Err(errors) }
+}
+
+fn target_spec(sink: &SinkSettings) -> Option<TargetSpec> {
+    Some(match sink {
+        SinkSettings::Console(console) => TargetSpec::Console(ConsoleOptions {
+            show: Show {
+                num_rows: console.rows,
+                truncate: console.truncate.unwrap_or(0),
+                vertical: console.vertical,
+            },
+            output: ConsoleOutput::Stdout,
+        }),
+        SinkSettings::Memory(memory) => TargetSpec::Memory(MemoryOptions {
+            table: Arc::new(MemoryTable::new(memory.max_rows)),
+        }),
+        SinkSettings::Files(files) => {
+            let text = |compression| match compression {
+                TextCompression::None => FileCompression::None,
+                TextCompression::Gzip => FileCompression::Gzip,
+                TextCompression::Zstd(level) => FileCompression::Zstd(level),
+            };
+            let (format, compressed) = match files.format {
+                FilesFormat::Ndjson { compression } => (FileFormat::Json, text(compression)),
+                FilesFormat::Csv { compression, header, delimiter } => {
+                    (FileFormat::Csv { delimiter, header }, text(compression))
+                }
+                FilesFormat::Parquet { compression: pages } => {
+                    (FileFormat::Parquet(compression(pages)), FileCompression::None)
+                }
+            };
+            TargetSpec::Files(FilesOptions {
+                path: files.path.clone().into(),
+                format,
+                compression: compressed,
+                partition_by: files.partition_by.clone(),
+                max_file_rows: FilesOptions::MAX_FILE_ROWS,
+            })
+        }
+        _ => return None,
+    })
 }
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
