@@ -151,9 +151,9 @@ fn target_spec(sink: &SinkSettings) -> Option<TargetSpec> {
             },
             output: ConsoleOutput::Stdout,
         }),
-        SinkSettings::Memory(memory) => TargetSpec::Memory(MemoryOptions {
-            table: Arc::new(MemoryTable::new(memory.max_rows)),
-        }),
+        SinkSettings::Memory(memory) => {
+            TargetSpec::Memory(MemoryOptions { table: Arc::new(MemoryTable::new(memory.max_rows)) })
+        }
         SinkSettings::Files(files) => {
             let text = |compression| match compression {
                 TextCompression::None => FileCompression::None,

@@ -110,15 +110,23 @@ impl SourceBlueprint {
     }
 
     /// Opens its partition, if it has but one; see [`only_partition`](Self::only_partition).
+    /// `once`: all of it in one epoch, whatever the limits of a trigger.
     ///
     /// # Errors
     /// It is not there, or is not what it should be.
-    pub fn open(&self, settings: &Settings) -> Result<Box<dyn SplitReader>, SourceError> {
+    pub fn open(
+        &self,
+        settings: &Settings,
+        once: bool,
+    ) -> Result<Box<dyn SplitReader>, SourceError> {
         let dir = settings.checkpoint.directory.join("sources");
         std::fs::create_dir_all(&dir).map_err(|error| SourceError::io("create", &dir, error))?;
         match &self.input {
             SourceInput::Files(options) => {
                 let mut options = options.clone();
+                if once {
+                    options.max_files_per_trigger = None;
+                }
                 if let FileFormat::Parquet { projection, .. } = &mut options.format {
                     *projection = self.own_columns();
                 }

@@ -201,6 +201,7 @@ impl Builder<'_> {
             watermarks,
             restored: epoch.as_ref().and_then(|e| e.watermarks.get(&*id).copied()),
             fanout,
+            credits: self.credits.clone(),
             checkpoint: checkpoint.clone(),
             metrics: QueryMetrics::new(self.parts.progress.name().clone(), query.clone()),
             progress: self.parts.progress.query(&query),
