@@ -8,12 +8,14 @@ mod key_errors;
 mod locations;
 mod merging;
 mod properties;
+mod queries;
 mod query_errors;
 mod query_keys;
 mod secrets;
 mod shipped;
 mod sink_errors;
 mod source_errors;
+mod sources;
 mod test_errors;
 mod values;
 
