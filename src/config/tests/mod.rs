@@ -4,6 +4,7 @@ mod files_errors;
 mod format_errors;
 mod general_errors;
 mod kafka_errors;
+mod kafka_sink_errors;
 mod key_errors;
 mod locations;
 mod merging;
@@ -16,6 +17,7 @@ mod shipped;
 mod sink_errors;
 mod source_errors;
 mod sources;
+mod stream_errors;
 mod test_errors;
 mod values;
 
