@@ -15,10 +15,10 @@
 //! keys come again and again.
 
 mod dictionary;
-mod error;
 mod functions;
 mod groups;
 mod interner;
+mod plan;
 mod pre;
 mod segment;
 mod shard;
@@ -26,8 +26,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use error::AggregateError;
 pub(crate) use functions::AggregateSet;
+pub use plan::AggregatePlan;
+pub(crate) use pre::canonical;
 pub use pre::{PartialBatch, PreAggregator};
 pub use shard::split_by_shard;
-pub use state::{Merged, Segment, StateDelta, StateStats, WindowState};
+pub(crate) use shard::{hash_keys, shard_of};
+pub use state::WindowState;

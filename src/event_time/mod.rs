@@ -7,4 +7,4 @@ mod watermark;
 mod window;
 
 pub use watermark::{PartitionProgress, WatermarkOptions, WatermarkTracker};
-pub use window::{DurationError, Tumbling, WindowError, parse_duration};
+pub use window::{DurationError, Tumbling, WindowError, Windows, parse_duration};

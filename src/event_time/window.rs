@@ -136,6 +136,15 @@ pub enum WindowError {
 /// ends can be computed without overflow checks on every row.
 const LONGEST: i64 = 100_000 * 366 * 86_400 * SECOND;
 
+/// How rows are grouped by their event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Windows {
+    /// Not at all.
+    None,
+    /// Each row belongs to one window of fixed length.
+    Tumbling(Tumbling),
+}
+
 /// Tumbling windows: fixed, back to back, aligned to the epoch plus an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tumbling {
