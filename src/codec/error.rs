@@ -150,7 +150,7 @@ impl fmt::Display for Reason {
             Reason::NotAnObject => f.write_str("the record is not a JSON object"),
             Reason::Truncated => f.write_str("the record ends too early"),
             Reason::Syntax(expected) => write!(f, "invalid JSON: expected {expected}"),
-            Reason::TrailingData => f.write_str("more than one JSON object in the record"),
+            Reason::TrailingData => f.write_str("the record goes on after its end"),
             Reason::TooDeep => f.write_str("nested too deep"),
             Reason::TypeMismatch { expected, found } => {
                 write!(f, "expected {expected}, found {found}")
