@@ -148,6 +148,7 @@ def spark(query, folder, out):
         shutil.rmtree(old, ignore_errors=True)
     session = (SparkSession.builder.master("local[2]").appName(query)
                .config("spark.driver.memory", "4g").config("spark.ui.enabled", "false")
+               .config("spark.ui.showConsoleProgress", "false")
                .config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1")
                .config("spark.sql.shuffle.partitions", "2").config("spark.sql.session.timeZone", "UTC").getOrCreate())
     session.sparkContext.setLogLevel("ERROR")

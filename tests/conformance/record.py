@@ -255,10 +255,16 @@ def run(spark, case, root):
     """The case as Spark sees it: (schema of the output, per batch rows, late, watermark)."""
     from pyspark.errors import PySparkException
     checkpoint = root / "checkpoint"
-    results, emitted, query = [], [], None
+    results, emitted, broken, query = [], [], [], None
 
     def collect(rows, _):
-        emitted.append([plain(row) for row in rows.collect()])
+        try:
+            emitted.append([plain(row) for row in rows.collect()])
+        except PySparkException:
+            raise  # Spark's own failure of the query
+        except Exception as error:
+            broken.append(error)
+            raise
 
     try:
         df = query_of(spark, case, root)
@@ -281,6 +287,8 @@ def run(spark, case, root):
                 "watermark": next_watermark(checkpoint),
             })
     except PySparkException as error:
+        if broken:
+            raise broken[0]
         raise Refused(error) from error
     finally:
         if query is not None:
