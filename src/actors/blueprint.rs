@@ -14,9 +14,10 @@ use crate::config::{
     self, ConfigError, ConfigErrors, DeltaSinkSettings, DetectorSettings, QuerySettings, Settings,
     SinkSettings, SourceKind, SourceSettings, TimestampSetting,
 };
+use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
 use crate::source::kafka::{KafkaOptions, Start};
-use crate::sql::{QueryPlan, SourceTable, SqlError, Stage, plan};
+use crate::sql::{QueryPlan, SourceTable, SqlError, plan};
 
 use super::partition_reader::BatchLimits;
 
@@ -38,6 +39,8 @@ pub struct Blueprint {
     pub detectors: Vec<DetectorBlueprint>,
     /// Every Delta table that is written.
     pub tables: Vec<TableBlueprint>,
+    /// The queries' plans, joined.
+    pub graph: Graph,
 }
 
 /// A source, ready to be read.
@@ -78,11 +81,9 @@ pub struct QueryBlueprint {
     /// Its name.
     pub name: Arc<str>,
     /// Its plan.
-    pub plan: QueryPlan,
-    /// Index of its source.
-    pub source: usize,
-    /// Index of its table.
-    pub table: usize,
+    pub plan: Arc<QueryPlan>,
+    /// Indexes of its tables.
+    pub tables: Vec<usize>,
 }
 
 /// A detector rule.
@@ -111,10 +112,23 @@ pub struct TableBlueprint {
     pub spec: TableSpec,
     /// Begins the application identifiers of its transactions.
     pub application: String,
+    /// What its rows are.
+    pub feeds_from: Feeds,
     /// The sources that feed it, whose positions its commits carry.
     pub sources: Vec<Arc<str>>,
     /// Whether some of what feeds it has state: open windows, or baselines.
     pub stateful: bool,
+}
+
+/// What the rows of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feeds {
+    /// The output of a query, by its index.
+    Query(usize),
+    /// The anomalies that detectors find.
+    Detectors,
+    /// Records that could not be read.
+    DeadLetters,
 }
 
 impl Blueprint {
@@ -132,24 +146,37 @@ impl Blueprint {
             return Err(errors.into());
         }
         let source_tables: Vec<SourceTable> = sources.iter().map(source_table).collect();
-        let mut tables = Vec::new();
-        let mut queries = Vec::new();
+        let mut plans = Vec::new();
         for query in &settings.queries {
-            match plan_query(&settings, query, &source_tables, &mut tables) {
-                Ok(planned) => queries.push(planned),
+            match plan_query(&settings, query, &source_tables) {
+                Ok(planned) => plans.push(planned),
                 Err(error) => errors.push(error),
             }
         }
         if !errors.is_empty() {
             return Err(errors.into());
         }
+        let names = sources.iter().map(|source| source.name.clone()).collect();
+        let graph = Graph::new(names, plans.clone())
+            .map_err(|error| settings.error_at(&["queries"], error.to_string(), None))?;
+        let mut tables = Vec::new();
+        let mut queries = Vec::new();
+        for (index, (query, plan)) in settings.queries.iter().zip(plans).enumerate() {
+            let first = tables.len();
+            tables.extend(query_table(&settings, query, index, &graph));
+            let name = query.name.as_str().into();
+            queries.push(QueryBlueprint { name, plan, tables: (first..tables.len()).collect() });
+        }
         for (index, source) in sources.iter_mut().enumerate() {
-            source.projection =
-                decoded_columns(source, queries.iter().filter(|q| q.source == index));
+            let mut columns = graph.reads(index);
+            if let Some(watermark) = &source.watermark {
+                columns.extend(source.schema.index_of(&watermark.column).ok());
+            }
+            source.projection = columns.into_iter().collect();
         }
         let mut detectors = Vec::new();
         for detector in &settings.detectors {
-            match plan_detector(&settings, detector, &queries, &sources, &mut tables) {
+            match plan_detector(&settings, detector, &graph, &mut tables) {
                 Ok(planned) => detectors.push(planned),
                 Err(error) => errors.push(error),
             }
@@ -160,7 +187,7 @@ impl Blueprint {
         if settings.dead_letters.enabled {
             tables.push(dead_letter_table(&settings, &sources));
         }
-        Ok(Self { settings, sources, queries, detectors, tables })
+        Ok(Self { settings, sources, queries, detectors, tables, graph })
     }
 
     /// The table of dead letters, if there is one.
@@ -168,11 +195,12 @@ impl Blueprint {
         self.tables.iter().position(|table| &*table.sink == DEAD_LETTERS)
     }
 
-    /// Each query's fingerprint, by name.
+    /// Each operator's fingerprint, by name.
     pub fn fingerprints(&self) -> BTreeMap<String, String> {
-        self.queries
+        self.graph
+            .operators()
             .iter()
-            .map(|query| (query.name.to_string(), query.plan.fingerprint.clone()))
+            .map(|operator| (operator.plan.id.clone(), operator.plan.fingerprint.clone()))
             .collect()
     }
 }
@@ -278,14 +306,9 @@ fn plan_query(
     settings: &Settings,
     query: &QuerySettings,
     sources: &[SourceTable],
-    tables: &mut Vec<TableBlueprint>,
-) -> Result<QueryBlueprint, ConfigError> {
+) -> Result<Arc<QueryPlan>, ConfigError> {
     let planned = plan(&query.name, &query.sql, sources)
         .map_err(|error| sql_error(settings, query, &error))?;
-    let source = sources
-        .iter()
-        .position(|source| source.name == planned.source)
-        .ok_or_else(|| settings.error_at_sql(query, 1, 1, "the query reads no source", None))?;
     let Some(SinkSettings::Delta(sink)) = query.sinks.first() else {
         return Err(settings.error_at(&["queries", &query.name], "the query has no sink", None));
     };
@@ -295,32 +318,45 @@ fn plan_query(
             settings.error_at_sink(query, "partition_by", message, help)
         })?;
     }
-    let table = tables.len();
-    tables.push(TableBlueprint {
+    Ok(Arc::new(planned))
+}
+
+fn query_table(
+    settings: &Settings,
+    query: &QuerySettings,
+    index: usize,
+    graph: &Graph,
+) -> Option<TableBlueprint> {
+    let Some(SinkSettings::Delta(sink)) = query.sinks.first() else { return None };
+    let plan = &graph.queries()[index];
+    Some(TableBlueprint {
         sink: query.name.as_str().into(),
-        spec: table_spec(sink, planned.output_schema.clone()),
+        spec: table_spec(sink, plan.output_schema.clone()),
         application: format!("millpond/{}/{}", settings.name, query.name),
-        sources: vec![planned.source.as_str().into()],
-        stateful: matches!(planned.stage, Stage::Windowed(_)),
-    });
-    Ok(QueryBlueprint { name: query.name.as_str().into(), plan: planned, source, table })
+        feeds_from: Feeds::Query(index),
+        sources: source_names(graph, graph.sources_of_output(index)),
+        stateful: plan.is_stateful(),
+    })
+}
+
+fn source_names(graph: &Graph, sources: BTreeSet<usize>) -> Vec<Arc<str>> {
+    sources.into_iter().map(|source| graph.sources()[source].clone()).collect()
 }
 
 fn plan_detector(
     settings: &Settings,
     detector: &DetectorSettings,
-    queries: &[QueryBlueprint],
-    sources: &[SourceBlueprint],
+    graph: &Graph,
     tables: &mut Vec<TableBlueprint>,
 ) -> Result<DetectorBlueprint, ConfigError> {
     let at = |key: Option<&str>, message: String, help| {
         settings.error_at_detector(detector, key, message, help)
     };
-    let Some(query) = queries.iter().position(|query| *query.name == *detector.query) else {
+    let Some(query) = graph.queries().iter().position(|query| query.name == detector.query) else {
         return Err(at(Some("query"), format!("there is no query '{}'", detector.query), None));
     };
-    let planned = &queries[query].plan;
-    let Stage::Windowed(windows) = &planned.stage else {
+    let planned = &graph.queries()[query];
+    let Some(window_us) = planned.window_us() else {
         return Err(at(
             Some("query"),
             format!("a detector watches windows, and the query '{}' has none", detector.query),
@@ -344,15 +380,17 @@ fn plan_detector(
     };
     SeriesReader::new(planned.output_schema.clone(), &columns)
         .map_err(|error| spec_error(settings, detector, &error))?;
-    let source = sources[queries[query].source].name.clone();
+    let sources = source_names(graph, graph.sources_of_output(query));
     let spec_of_table = table_spec(&detector.sink, anomaly_schema());
     let table = match tables
         .iter()
         .position(|table| table.sink.starts_with(ANOMALIES) && table.spec.uri == spec_of_table.uri)
     {
         Some(table) => {
-            if !tables[table].sources.contains(&source) {
-                tables[table].sources.push(source);
+            for source in sources {
+                if !tables[table].sources.contains(&source) {
+                    tables[table].sources.push(source);
+                }
             }
             table
         }
@@ -366,7 +404,8 @@ fn plan_detector(
                 application: format!("millpond/{}/{sink}", settings.name),
                 sink: sink.into(),
                 spec: spec_of_table,
-                sources: vec![source],
+                feeds_from: Feeds::Detectors,
+                sources,
                 stateful: true,
             });
             tables.len() - 1
@@ -376,7 +415,7 @@ fn plan_detector(
         name: detector.name.as_str().into(),
         spec,
         columns,
-        window_us: windows.windows().size(),
+        window_us,
         query,
         table,
     })
@@ -387,6 +426,7 @@ fn dead_letter_table(settings: &Settings, sources: &[SourceBlueprint]) -> TableB
         sink: DEAD_LETTERS.into(),
         spec: TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema()),
         application: format!("millpond/{}/{DEAD_LETTERS}", settings.name),
+        feeds_from: Feeds::DeadLetters,
         sources: sources.iter().map(|source| source.name.clone()).collect(),
         stateful: false,
     }
@@ -407,19 +447,6 @@ fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
         checkpoint_interval: sink.checkpoint_interval,
         ..TableSpec::new(sink.path.clone(), schema)
     }
-}
-
-/// The columns that some query reads, and the event time, ascending.
-fn decoded_columns<'a>(
-    source: &SourceBlueprint,
-    queries: impl Iterator<Item = &'a QueryBlueprint>,
-) -> Vec<usize> {
-    let mut columns: BTreeSet<usize> =
-        queries.flat_map(|query| query.plan.reads.iter().copied()).collect();
-    if let Some(watermark) = &source.watermark {
-        columns.extend(source.schema.index_of(&watermark.column).ok());
-    }
-    columns.into_iter().collect()
 }
 
 /// The column of this name; an error is the nearest name, as help.

@@ -14,11 +14,11 @@ use super::delta_committer::EpochDurable;
 use super::retry::Backoff;
 use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::now_ms;
-use crate::aggregate::StateDelta;
 use crate::checkpoint::{
     CheckpointError, CheckpointStore, Epoch, EpochWrite, PaneClosed, Position, PreCommit,
     SegmentWrite,
 };
+use crate::operator::StateDelta;
 use crate::source::PartitionId;
 use crate::telemetry::events::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable as Durable, EpochFailed, EpochStarted,
@@ -63,10 +63,10 @@ pub enum Part {
         /// Where.
         position: Position,
     },
-    /// What changed in a shard of a query.
+    /// What changed in a shard of an operator.
     State {
-        /// The query.
-        query: Arc<str>,
+        /// The operator's name.
+        operator: Arc<str>,
         /// The shard.
         shard: usize,
         /// What changed since the last epoch.
@@ -103,7 +103,7 @@ pub struct Committed {
 pub struct Expected {
     /// Readers.
     pub positions: usize,
-    /// Shards, over all queries.
+    /// Shards, over all operators.
     pub states: usize,
     /// Detectors.
     pub operators: usize,
@@ -249,8 +249,8 @@ impl CheckpointWriter {
             Part::Position { partition, position } => {
                 in_flight.parts.positions.insert(partition, position);
             }
-            Part::State { query, shard, delta } => {
-                in_flight.parts.states.push((query, shard, delta));
+            Part::State { operator, shard, delta } => {
+                in_flight.parts.states.push((operator, shard, delta));
             }
             Part::Operator { name, bytes } => {
                 in_flight.parts.operators.insert(name, bytes);

@@ -251,8 +251,11 @@ impl DeltaCommitter {
             Err(error) => return self.supervision.fail(&self.name, error, Remedy::Restart),
         };
         match step {
-            Step::Held | Step::Process(Item::Watermark(_) | Item::Barrier(_), _) => {}
-            Step::Process(Item::Rows(rows, credit), _) => self.write(vec![(rows, credit)], ctx),
+            Step::Held => {}
+            Step::Process(Flow { item: Item::Rows(rows, credit), .. }) => {
+                self.write(vec![(rows, credit)], ctx);
+            }
+            Step::Process(_) => {}
             Step::Aligned(epoch) => self.prepare(epoch, ctx),
         }
     }

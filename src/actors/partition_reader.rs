@@ -12,21 +12,20 @@ use arrow::record_batch::RecordBatch;
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch, TakeBarrier};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::{Credit, CreditPool, Reserved};
+use super::fanout::Fanout;
 use super::flow::{Item, Outlet};
 use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
-use crate::aggregate::{PreAggregator, split_by_shard};
 use crate::checkpoint::Position;
 use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
 use crate::codec::{JsonDecoder, Reason};
 use crate::source::PartitionId;
 use crate::source::kafka::{PartitionQueue, parse_split};
-use crate::sql::BoundMap;
 use crate::telemetry::events::{
-    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, NullEventTime, QueryMetrics, ReaderMetrics,
-    RecordRejected, RowsProduced, TombstoneSkipped,
+    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, RecordRejected,
+    TombstoneSkipped,
 };
-use crate::telemetry::progress::{PartitionProgress, QueryProgress, SourceProgress};
+use crate::telemetry::progress::{PartitionProgress, SourceProgress};
 
 /// How long a reader looks away when its queue is empty, should the wake-up call be lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -34,33 +33,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const AHEAD: Duration = Duration::from_millis(10);
 /// How many records are decoded before the batch's bytes are looked at.
 const CHUNK: usize = 1024;
-
-/// Where a reader's rows go: one query.
-pub struct Route {
-    pub(super) query: QueryMetrics,
-    pub(super) progress: Arc<QueryProgress>,
-    pub(super) stage: RouteStage,
-    /// The query's table has everything below this offset already (after a lost checkpoint).
-    pub(super) resume_at: i64,
-}
-
-/// What runs on a batch before it leaves the reader.
-pub enum RouteStage {
-    /// Filter and projection; the rows go to the table.
-    Rows {
-        /// The bound query.
-        map: BoundMap,
-        /// The table.
-        table: Outlet,
-    },
-    /// Partial aggregation; each shard gets the keys it owns.
-    Windows {
-        /// The bound query.
-        pre: Box<PreAggregator>,
-        /// The shards, in order.
-        shards: Vec<Outlet>,
-    },
-}
 
 /// Where the records go that could not be decoded.
 pub struct DeadLetterRoute {
@@ -95,7 +67,7 @@ pub struct PartitionReader {
     /// Where the event time stands in the decoded batch.
     pub(super) event_time: Option<usize>,
     pub(super) limits: BatchLimits,
-    pub(super) routes: Vec<Route>,
+    pub(super) fanout: Fanout,
     pub(super) dead_letters: Option<DeadLetterRoute>,
     pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
     pub(super) watermark: SharedWatermark,
@@ -307,7 +279,7 @@ impl PartitionReader {
             + letters.as_ref().map_or(0, RecordBatch::get_array_memory_size);
         let credit = self.pending.reserved.take().map(|reserved| reserved.spend(bytes));
         if let (Some(letters), Some(route)) = (letters, &self.dead_letters) {
-            route.table.send(Item::Rows(letters, credit.clone()));
+            route.table.send(0, Item::Rows(letters, credit.clone()));
         }
         let newest = match &batch {
             Some(batch) => self.send_rows(batch, credit)?,
@@ -345,33 +317,7 @@ impl PartitionReader {
         credit: Option<Credit>,
     ) -> Result<Option<i64>, ReaderError> {
         let next = self.next;
-        for route in &mut self.routes {
-            if next <= route.resume_at {
-                continue;
-            }
-            match &mut route.stage {
-                RouteStage::Rows { map, table } => {
-                    let rows = map.apply(batch)?;
-                    let count = rows.num_rows() as u64;
-                    if count > 0 {
-                        RowsProduced { query: &route.query, rows: count }.emit();
-                        route.progress.output(count);
-                        table.send(Item::Rows(rows, credit.clone()));
-                    }
-                }
-                RouteStage::Windows { pre, shards } => {
-                    let partial = pre.partial(batch)?;
-                    NullEventTime { query: &route.query, rows: partial.null_time }.emit();
-                    route.progress.null_time(partial.null_time);
-                    let parts = split_by_shard(&partial.rows, pre.key_columns(), shards.len())?;
-                    for (part, shard) in parts.into_iter().zip(shards) {
-                        if let Some(part) = part {
-                            shard.send(Item::Rows(part, credit.clone()));
-                        }
-                    }
-                }
-            }
-        }
+        self.fanout.send(batch, next, credit.as_ref())?;
         let newest = self.event_time.and_then(|column| {
             let times = batch.column(column);
             times
@@ -380,8 +326,8 @@ impl PartitionReader {
                 .and_then(compute::max)
         });
         if let Some(newest) = newest {
-            for route in &self.routes {
-                route.progress.seen(newest);
+            for query in self.fanout.queries() {
+                query.progress.seen(newest);
             }
         }
         Ok(newest)
@@ -407,14 +353,14 @@ impl PartitionReader {
     /// are such offsets only after a lost checkpoint.
     fn next_boundary(&self) -> Option<i64> {
         let letters = self.dead_letters.iter().map(|route| route.resume_at);
-        let routes = self.routes.iter().map(|route| route.resume_at);
+        let routes = self.fanout.destinations().map(|destination| destination.resume_at);
         routes.chain(letters).filter(|offset| *offset > self.next).min()
     }
 
     /// Whether the batch that is being filled ends at such an offset.
     fn at_boundary(&self) -> bool {
         self.pending.batch.records > 0
-            && (self.routes.iter().any(|route| route.resume_at == self.next)
+            && (self.fanout.destinations().any(|d| d.resume_at == self.next)
                 || self.dead_letters.as_ref().is_some_and(|d| d.resume_at == self.next))
     }
 
@@ -490,9 +436,7 @@ enum ReaderError {
     #[error("decoding failed: {0}")]
     Codec(#[from] crate::codec::CodecError),
     #[error("{0}")]
-    Sql(#[from] crate::sql::SqlError),
-    #[error("{0}")]
-    Aggregate(#[from] crate::aggregate::AggregateError),
+    Graph(#[from] crate::graph::GraphError),
 }
 
 impl Actor for PartitionReader {
@@ -534,18 +478,9 @@ impl Handler<TakeBarrier> for PartitionReader {
             self.pending.stopped = true;
             self.pending.reserved = None;
         }
-        for route in &self.routes {
-            match &route.stage {
-                RouteStage::Rows { table, .. } => table.send(Item::Barrier(barrier.epoch)),
-                RouteStage::Windows { shards, .. } => {
-                    for shard in shards {
-                        shard.send(Item::Barrier(barrier.epoch));
-                    }
-                }
-            }
-        }
+        self.fanout.barrier(barrier.epoch);
         if let Some(route) = &self.dead_letters {
-            route.table.send(Item::Barrier(barrier.epoch));
+            route.table.send(0, Item::Barrier(barrier.epoch));
         }
         self.checkpoint.do_send(PartOfEpoch {
             epoch: barrier.epoch,

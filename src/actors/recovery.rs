@@ -190,6 +190,7 @@ mod tests {
             sink: name.into(),
             spec: TableSpec::new(name, Schema::empty().into()),
             application: format!("millpond/test/{name}"),
+            feeds_from: crate::actors::blueprint::Feeds::Query(0),
             sources: vec!["logs".into()],
             stateful: false,
         }

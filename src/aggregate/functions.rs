@@ -12,8 +12,10 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
-use super::AggregateError;
-use crate::sql::{BatchClock, WindowPlan, on_clock, timestamp_type};
+use crate::operator::OperatorError;
+use crate::sql::{BatchClock, on_clock, timestamp_type};
+
+use super::AggregatePlan;
 
 /// Aggregates whose state can be merged: the tests of this room recompute each of them.
 const MERGEABLE: &[&str] = &[
@@ -99,11 +101,14 @@ pub(crate) struct AggregateSet {
 }
 
 impl AggregateSet {
-    pub(crate) fn new(plan: &WindowPlan) -> Result<Self, AggregateError> {
+    pub(crate) fn new(plan: &AggregatePlan) -> Result<Self, OperatorError> {
         Self::on_clock(plan, &BatchClock::default())
     }
 
-    pub(super) fn on_clock(plan: &WindowPlan, clock: &BatchClock) -> Result<Self, AggregateError> {
+    pub(super) fn on_clock(
+        plan: &AggregatePlan,
+        clock: &BatchClock,
+    ) -> Result<Self, OperatorError> {
         let keys = plan.keys.len();
         let mut fields = vec![Field::new("window_start", timestamp_type(), false)];
         for (index, (_, field)) in plan.keys.iter().enumerate() {
@@ -113,7 +118,7 @@ impl AggregateSet {
         let mut functions = Vec::with_capacity(plan.aggregates.len());
         let mut plain_state = true;
         for expr in &plan.aggregates {
-            let function = lower(expr, &plan.before.output, clock, fields.len())?;
+            let function = lower(expr, &plan.input, clock, fields.len())?;
             let states = function
                 .expr
                 .state_fields()
@@ -136,7 +141,7 @@ impl AggregateSet {
         &self.partial
     }
 
-    /// The keys' columns in a partial batch; [`WindowPlan::key_columns`] says the same.
+    /// The keys' columns in a partial batch; [`AggregatePlan::key_columns`] says the same.
     pub(super) fn key_columns(&self) -> Range<usize> {
         1..1 + self.keys
     }
@@ -171,8 +176,8 @@ fn lower(
     input: &DFSchema,
     clock: &BatchClock,
     first_state: usize,
-) -> Result<Function, AggregateError> {
-    let invalid = |error: DataFusionError| AggregateError::Unsupported {
+) -> Result<Function, OperatorError> {
+    let invalid = |error: DataFusionError| OperatorError::Unsupported {
         function: expr.schema_name().to_string(),
         reason: error.strip_backtrace(),
     };
@@ -185,7 +190,7 @@ fn lower(
     let function = lowered.aggregate;
     let name = function.fun().name().to_owned();
     if !MERGEABLE.contains(&name.as_str()) {
-        return Err(AggregateError::Unsupported {
+        return Err(OperatorError::Unsupported {
             function: name,
             reason: "it cannot be put together from the parts that readers compute".to_owned(),
         });
@@ -214,8 +219,8 @@ fn is_constant(arg: &Arc<dyn PhysicalExpr>) -> bool {
     arg.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null())
 }
 
-fn unsupported(function: &AggregateFunctionExpr, error: &DataFusionError) -> AggregateError {
-    AggregateError::Unsupported {
+fn unsupported(function: &AggregateFunctionExpr, error: &DataFusionError) -> OperatorError {
+    OperatorError::Unsupported {
         function: function.name().to_owned(),
         reason: error.strip_backtrace(),
     }

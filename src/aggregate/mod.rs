@@ -15,10 +15,10 @@
 //! keys come again and again.
 
 mod dictionary;
-mod error;
 mod functions;
 mod groups;
 mod interner;
+mod plan;
 mod pre;
 mod segment;
 mod shard;
@@ -26,8 +26,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use error::AggregateError;
 pub(crate) use functions::AggregateSet;
+pub use plan::AggregatePlan;
 pub use pre::{PartialBatch, PreAggregator};
 pub use shard::split_by_shard;
-pub use state::{Merged, Segment, StateDelta, StateStats, WindowState};
+pub use state::WindowState;

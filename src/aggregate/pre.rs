@@ -8,15 +8,17 @@ use arrow::array::{
 };
 use arrow::compute::{filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::functions::Function;
 use super::interner::Interner;
 use super::shard::{canonical_f32, canonical_f64};
-use super::{AggregateError, AggregateSet};
-use crate::sql::{BatchClock, BoundChain, WindowPlan, new_batch, nullable_schema, physical_expr};
+use super::{AggregatePlan, AggregateSet, split_by_shard};
+use crate::event_time::Windows;
+use crate::operator::{OperatorError, Routed, Router};
+use crate::sql::{BatchClock, new_batch, physical_expr};
 
 /// Batches smaller than this say nothing about how keys repeat.
 const PROBE_ROWS: usize = 1_024;
@@ -37,12 +39,9 @@ pub struct PartialBatch {
     pub null_time: u64,
 }
 
-/// Filters a reader's batches and aggregates each by window and key.
+/// Aggregates each batch of a sender by window and key.
 pub struct PreAggregator {
     set: AggregateSet,
-    columns: Vec<usize>,
-    input: SchemaRef,
-    before: BoundChain,
     time: Arc<dyn PhysicalExpr>,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     clock: BatchClock,
@@ -56,29 +55,28 @@ pub struct PreAggregator {
 }
 
 impl PreAggregator {
-    /// For batches in which `columns` are the plan's input columns.
-    pub(crate) fn new(
-        plan: &WindowPlan,
-        columns: Vec<usize>,
-        input: &DFSchema,
-        clock: BatchClock,
-    ) -> Result<Self, AggregateError> {
+    /// For batches with the columns of the plan's input.
+    ///
+    /// # Errors
+    /// The plan has an aggregate or expression that cannot be compiled; `sql::plan` has tried.
+    pub fn new(plan: &AggregatePlan) -> Result<Self, OperatorError> {
+        let clock = BatchClock::default();
         let set = AggregateSet::on_clock(plan, &clock)?;
-        let failed = AggregateError::evaluate(&plan.query);
-        let output = &plan.before.output;
+        let failed = OperatorError::evaluate(&plan.query);
+        let input = &plan.input;
         let keys = plan
             .keys
             .iter()
-            .map(|(expr, _)| physical_expr(expr, output, &clock))
+            .map(|(expr, _)| physical_expr(expr, input, &clock))
             .collect::<Result<Vec<_>>>()
             .map_err(&failed)?;
+        let (Windows::Tumbling(windows), Some(time)) = (&plan.windows, &plan.time) else {
+            return Err(failed(DataFusionError::Plan("an aggregation without a window".into())));
+        };
         Ok(Self {
-            columns,
-            input: nullable_schema(input),
-            before: plan.before.bind(&clock).map_err(&failed)?,
-            time: physical_expr(&plan.time, output, &clock).map_err(&failed)?,
+            time: physical_expr(time, input, &clock).map_err(&failed)?,
             keys,
-            interner: Interner::new(plan.windows, set.group_schema()).map_err(&failed)?,
+            interner: Interner::new(*windows, set.group_schema()).map_err(&failed)?,
             accumulators: set.accumulators().map_err(&failed)?,
             clock,
             indices: vec![],
@@ -106,18 +104,16 @@ impl PreAggregator {
     /// Aggregates one batch.
     ///
     /// # Errors
-    /// [`AggregateError::Evaluate`] if an expression or accumulator fails. The batch then counts
+    /// [`OperatorError::Evaluate`] if an expression or accumulator fails. The batch then counts
     /// nowhere, and the aggregator must not be used on.
-    pub fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, AggregateError> {
+    pub fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, OperatorError> {
         self.clock.tick();
         let query = Arc::clone(&self.set.query);
-        self.evaluate(batch).map_err(AggregateError::evaluate(&query))
+        self.evaluate(batch).map_err(OperatorError::evaluate(&query))
     }
 
     fn evaluate(&mut self, batch: &RecordBatch) -> Result<PartialBatch> {
-        let columns = self.columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-        let input = new_batch(&self.input, columns, batch.num_rows())?;
-        let mut rows = self.before.apply(input)?;
+        let mut rows = batch.clone();
         let mut times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
         let null_time = times.logical_null_count();
         if null_time > 0 {
@@ -204,6 +200,14 @@ impl PreAggregator {
 
     fn partial_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         new_batch(self.set.partial_schema(), columns, rows)
+    }
+}
+
+impl Router for PreAggregator {
+    fn route(&mut self, rows: &RecordBatch, shards: usize) -> Result<Routed, OperatorError> {
+        let partial = self.partial(rows)?;
+        let parts = split_by_shard(&partial.rows, self.key_columns(), shards)?;
+        Ok(Routed { parts, null_time: partial.null_time })
     }
 }
 

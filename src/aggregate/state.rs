@@ -12,62 +12,16 @@ use datafusion::common::{DataFusionError, exec_err};
 use super::groups::{Emitted, GroupTable};
 use super::segment::{decode, encode, segment_schema};
 use super::shard::keep_shard;
-use super::{AggregateError, AggregateSet};
-use crate::event_time::Tumbling;
+use super::{AggregatePlan, AggregateSet};
+use crate::event_time::{Tumbling, Windows};
+use crate::operator::{Closed, Merged, Operator, OperatorError, Segment, StateDelta, StateStats};
 use crate::sql::functions::window_fields;
-use crate::sql::{BatchClock, BoundChain, WindowPart, WindowPlan, new_batch, nullable_schema};
+use crate::sql::{WindowPart, new_batch, nullable_schema};
 
 /// More segments than this, and the pane is rewritten as one.
 const MAX_SEGMENTS: usize = 8;
 /// More rows in a pane's segments than this many times its groups, and it is rewritten as one.
 const MAX_AMPLIFICATION: usize = 2;
-
-/// What [`WindowState::merge`] did with a partial batch, counted in input rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Merged {
-    /// Rows whose window was closed already: dropped.
-    pub late_rows: u64,
-    /// Rows that were merged.
-    pub rows: u64,
-}
-
-/// Size of the state at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StateStats {
-    /// Windows that are open and have rows.
-    pub open_windows: usize,
-    /// Groups in them. A group that was touched since the last snapshot may count twice.
-    pub groups: usize,
-    /// Bytes of memory that they hold.
-    pub bytes: usize,
-}
-
-/// What a snapshot adds to the checkpoint.
-///
-/// Each delta builds on the one before: a caller that cannot make one durable must go back to the
-/// last checkpoint and [`restore`](WindowState::restore).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StateDelta {
-    /// New segments, oldest window first.
-    pub segments: Vec<Segment>,
-    /// Windows that were closed since the last snapshot: their segments can go.
-    pub closed: Vec<i64>,
-    /// The watermark that the snapshot stands at.
-    pub watermark: Option<i64>,
-}
-
-/// Some or all groups of one pane, encoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// Start of the window, in microseconds.
-    pub pane: i64,
-    /// It replaces all earlier segments of the pane; otherwise it adds to them.
-    pub whole: bool,
-    /// An Arrow IPC stream, LZ4-compressed, behind a header with its checksum.
-    pub bytes: Vec<u8>,
-    /// Groups in it.
-    pub groups: usize,
-}
 
 /// One open window.
 #[derive(Default)]
@@ -92,8 +46,6 @@ pub struct WindowState {
     window_columns: Vec<(usize, WindowPart)>,
     segment_schema: SchemaRef,
     aggregated: SchemaRef,
-    after: BoundChain,
-    clock: BatchClock,
     panes: BTreeMap<i64, Pane>,
     watermark: Option<i64>,
     /// Closed since the last snapshot, and known to the checkpoint.
@@ -105,17 +57,17 @@ impl WindowState {
     ///
     /// # Errors
     /// The plan has an aggregate or expression that cannot be compiled; `sql::plan` has tried.
-    pub fn new(plan: &WindowPlan) -> Result<Self, AggregateError> {
+    pub fn new(plan: &AggregatePlan) -> Result<Self, OperatorError> {
         let set = AggregateSet::new(plan)?;
-        let clock = BatchClock::default();
-        let after = plan.after.bind(&clock).map_err(AggregateError::evaluate(&plan.query))?;
+        let Windows::Tumbling(windows) = plan.windows else {
+            let error = DataFusionError::Plan("an aggregation without a window".into());
+            return Err(OperatorError::evaluate(&plan.query)(error));
+        };
         Ok(Self {
-            windows: plan.windows,
+            windows,
             window_columns: plan.window_columns.clone(),
             segment_schema: segment_schema(set.partial_schema(), set.keys),
             aggregated: nullable_schema(&plan.aggregated),
-            after,
-            clock,
             panes: BTreeMap::new(),
             watermark: None,
             closed: vec![],
@@ -129,9 +81,9 @@ impl WindowState {
     /// dropped.
     ///
     /// # Errors
-    /// [`AggregateError::Partial`] for a batch of another plan; [`AggregateError::Evaluate`] if an
+    /// [`OperatorError::Rows`] for a batch of another plan; [`OperatorError::Evaluate`] if an
     /// accumulator fails.
-    pub fn merge(&mut self, partial: &RecordBatch) -> Result<Merged, AggregateError> {
+    pub fn merge(&mut self, partial: &RecordBatch) -> Result<Merged, OperatorError> {
         self.check(partial)?;
         let starts = partial.column(0).as_primitive::<TimestampMicrosecondType>().values();
         let counts = partial.column(self.set.count_column()).as_primitive::<Int64Type>().values();
@@ -147,13 +99,13 @@ impl WindowState {
                 continue;
             }
             self.merge_pane(start, partial, rows)
-                .map_err(AggregateError::evaluate(&self.set.query))?;
+                .map_err(OperatorError::evaluate(&self.set.query))?;
             merged.rows += count;
         }
         Ok(merged)
     }
 
-    fn check(&self, partial: &RecordBatch) -> Result<(), AggregateError> {
+    fn check(&self, partial: &RecordBatch) -> Result<(), OperatorError> {
         let expected = self.set.partial_schema();
         let same = partial.num_columns() == expected.fields().len()
             && partial
@@ -164,7 +116,7 @@ impl WindowState {
         if same {
             return Ok(());
         }
-        Err(AggregateError::Partial {
+        Err(OperatorError::Rows {
             query: Arc::clone(&self.set.query),
             detail: format!("expected {expected}, got {}", partial.schema()),
         })
@@ -196,12 +148,11 @@ impl WindowState {
     }
 
     /// Moves the watermark to `watermark` (never back) and closes every window whose end is not
-    /// after it. Returns their final rows, HAVING and the SELECT list applied, oldest window first;
-    /// windows of which nothing is left have no batch.
+    /// after it. Returns their final rows, oldest window first.
     ///
     /// # Errors
-    /// [`AggregateError::Evaluate`] if an accumulator or expression fails.
-    pub fn advance(&mut self, watermark: i64) -> Result<Vec<RecordBatch>, AggregateError> {
+    /// [`OperatorError::Evaluate`] if an accumulator or expression fails.
+    pub fn advance(&mut self, watermark: i64) -> Result<Vec<RecordBatch>, OperatorError> {
         let watermark = self.watermark.map_or(watermark, |current| current.max(watermark));
         self.watermark = Some(watermark);
         let mut batches = vec![];
@@ -213,8 +164,7 @@ impl WindowState {
             if pane.segments > 0 {
                 self.closed.push(start);
             }
-            let rows =
-                self.close(start, pane).map_err(AggregateError::evaluate(&self.set.query))?;
+            let rows = self.close(start, pane).map_err(OperatorError::evaluate(&self.set.query))?;
             if rows.num_rows() > 0 {
                 batches.push(rows);
             }
@@ -239,8 +189,7 @@ impl WindowState {
             columns.insert((*position).min(columns.len()), window);
         }
         columns.extend(results.values);
-        self.clock.tick();
-        self.after.apply(new_batch(&self.aggregated, columns, results.groups)?)
+        new_batch(&self.aggregated, columns, results.groups)
     }
 
     /// The window, or its start or end, once for each group.
@@ -280,12 +229,12 @@ impl WindowState {
     /// holds every pane whole.
     ///
     /// # Errors
-    /// [`AggregateError::Evaluate`] if an accumulator fails or a segment cannot be encoded.
-    pub fn snapshot(&mut self) -> Result<StateDelta, AggregateError> {
+    /// [`OperatorError::Evaluate`] if an accumulator fails or a segment cannot be encoded.
+    pub fn snapshot(&mut self) -> Result<StateDelta, OperatorError> {
         let mut segments = vec![];
         for (start, pane) in &mut self.panes {
             let segment = snapshot_pane(&self.set, &self.segment_schema, *start, pane)
-                .map_err(AggregateError::evaluate(&self.set.query))?;
+                .map_err(OperatorError::evaluate(&self.set.query))?;
             segments.extend(segment);
         }
         Ok(StateDelta { segments, closed: mem::take(&mut self.closed), watermark: self.watermark })
@@ -297,17 +246,17 @@ impl WindowState {
     /// drops all segments of the query when the next snapshot is durable.
     ///
     /// # Errors
-    /// [`AggregateError::Segment`] for bytes that are no segment, or of another plan.
+    /// [`OperatorError::Segment`] for bytes that are no segment, or of another plan.
     pub fn restore(
         &mut self,
         segments: &[&[u8]],
         watermark: Option<i64>,
         keep: (usize, usize),
-    ) -> Result<(), AggregateError> {
+    ) -> Result<(), OperatorError> {
         let mut panes: BTreeMap<i64, Pane> = BTreeMap::new();
         for bytes in segments {
             let (start, batches) = decode(&self.segment_schema, bytes).map_err(|detail| {
-                AggregateError::Segment { query: Arc::clone(&self.set.query), detail }
+                OperatorError::Segment { query: Arc::clone(&self.set.query), detail }
             })?;
             // Its rows went out before the checkpoint was taken.
             if watermark.is_some_and(|mark| self.windows.is_closed(start, mark)) {
@@ -315,7 +264,7 @@ impl WindowState {
             }
             for batch in batches {
                 restore_batch(&self.set, &mut panes, start, batch, keep)
-                    .map_err(AggregateError::evaluate(&self.set.query))?;
+                    .map_err(OperatorError::evaluate(&self.set.query))?;
             }
         }
         self.panes = panes;
@@ -338,6 +287,52 @@ impl WindowState {
             stats.bytes += table.size();
         }
         stats
+    }
+}
+
+impl Operator for WindowState {
+    fn rows(
+        &mut self,
+        _: usize,
+        rows: &RecordBatch,
+        _: &mut Vec<RecordBatch>,
+    ) -> Result<Merged, OperatorError> {
+        self.merge(rows)
+    }
+
+    fn advance(
+        &mut self,
+        watermark: i64,
+        out: &mut Vec<RecordBatch>,
+    ) -> Result<Closed, OperatorError> {
+        let open = self.panes.len();
+        out.extend(self.advance(watermark)?);
+        Ok(Closed { windows: open.saturating_sub(self.panes.len()) as u64 })
+    }
+
+    fn trigger(&mut self, _: &mut Vec<RecordBatch>) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<StateDelta, OperatorError> {
+        self.snapshot()
+    }
+
+    fn restore(
+        &mut self,
+        segments: &[&[u8]],
+        watermark: Option<i64>,
+        keep: (usize, usize),
+    ) -> Result<(), OperatorError> {
+        self.restore(segments, watermark, keep)
+    }
+
+    fn stats(&self) -> StateStats {
+        self.stats()
+    }
+
+    fn watermark(&self) -> Option<i64> {
+        self.watermark
     }
 }
 

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::OK;
 use super::run::{key_value, refuse};
 use crate::actors::Blueprint;
+use crate::actors::blueprint::QueryBlueprint;
 use crate::config::{self, Environment};
-use crate::sql::Stage;
+use crate::sql::{Origin, QueryPlan};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,15 +71,15 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
         );
     }
     for query in &blueprint.queries {
-        let what = match &query.plan.stage {
-            Stage::Stateless(_) => "every row".to_owned(),
-            Stage::Windowed(plan) => {
-                format!("windows of {} s", plan.windows().size() as f64 / 1e6)
-            }
+        let what = match query.plan.window_us() {
+            None => "every row".to_owned(),
+            Some(size) => format!("windows of {} s", size as f64 / 1e6),
         };
         text += &format!(
             "  query     {:<20} {what} of {} -> {}\n",
-            query.name, query.plan.source, blueprint.tables[query.table].spec.uri
+            query.name,
+            reads(&query.plan).join(", "),
+            uris(blueprint, query).join(", ")
         );
     }
     for detector in &blueprint.detectors {
@@ -91,6 +92,24 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
         );
     }
     text
+}
+
+/// What a query names in FROM.
+fn reads(plan: &QueryPlan) -> Vec<&str> {
+    let mut names: Vec<&str> = plan
+        .feeds
+        .iter()
+        .filter_map(|feed| match &feed.from {
+            Origin::Source(name) | Origin::Query(name) => Some(name.as_str()),
+            Origin::Operator(_) => None,
+        })
+        .collect();
+    names.dedup();
+    names
+}
+
+fn uris<'a>(blueprint: &'a Blueprint, query: &QueryBlueprint) -> Vec<&'a str> {
+    query.tables.iter().map(|table| blueprint.tables[*table].spec.uri.as_str()).collect()
 }
 
 fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
@@ -112,9 +131,12 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "queries": blueprint.queries.iter().map(|query| json!({
             "name": &*query.name,
-            "source": query.plan.source,
-            "fingerprint": query.plan.fingerprint,
-            "table": blueprint.tables[query.table].spec.uri,
+            "reads": reads(&query.plan),
+            "operators": query.plan.operators.iter().map(|operator| json!({
+                "id": operator.id,
+                "fingerprint": operator.fingerprint,
+            })).collect::<Vec<_>>(),
+            "tables": uris(blueprint, query),
             "columns": columns(&query.plan.output_schema),
         })).collect::<Vec<_>>(),
         "detectors": blueprint.detectors.iter().map(|detector| json!({

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, PrimitiveArray, new_null_array};
-use arrow::datatypes::{Field, TimestampMicrosecondType};
-use datafusion::common::DFSchemaRef;
+use arrow::array::{ArrayRef, PrimitiveArray, RecordBatch, new_null_array};
+use arrow::datatypes::{Field, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::{DFSchemaRef, DataFusionError};
 use datafusion::logical_expr::{Aggregate, LogicalPlan};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -21,8 +21,10 @@ use super::registry::{Context, Functions, timestamp_type};
 use super::spelling::respell;
 use super::window_clause::{Landmarks, rewrite_windows};
 use super::window_plan::{state_text, window_plan};
-use super::{BoundQuery, MapStage, QueryPlan, SourceTable, Stage, hash};
-use crate::aggregate::{AggregateError, WindowState};
+use super::{
+    FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, SourceTable, Target, hash,
+};
+use crate::operator::OperatorError;
 
 /// Plans the query `name`.
 ///
@@ -157,32 +159,60 @@ impl Parts {
             return Err(SqlError::new("the query reads no source").hint("add FROM a source"));
         };
         let output_schema = output_schema(planned.schema());
-        let (stage, fingerprint) = match (self.aggregate, self.after) {
-            (Some(aggregate), Some(after)) => {
-                let window = window_plan(name, source, before, &aggregate, after, &landmarks)?;
-                let text = state_text(&window, source, &input)
-                    .map_err(|error| planning_error(&error, &landmarks))?;
-                (Stage::Windowed(Box::new(window)), hash::hex(&text))
-            }
-            // There is no state that could not fit.
-            _ => (Stage::Stateless(MapStage { chain: before }), hash::hex("stateless")),
-        };
-        let plan = QueryPlan {
+        let from = Origin::Source(source.name.clone());
+        let mut plan = QueryPlan {
             name: name.to_owned(),
-            source: source.name.clone(),
-            reads,
-            output_schema,
-            stage,
-            fingerprint,
-            input,
+            mode: OutputMode::Append,
+            output_schema: output_schema.clone(),
+            operators: vec![],
+            feeds: vec![],
         };
+        match (self.aggregate, self.after) {
+            (Some(aggregate), Some(after)) => {
+                let aggregation = window_plan(name, source, &before, &aggregate, &landmarks)?;
+                let text = state_text(&aggregation, &before, source, &input)
+                    .map_err(|error| planning_error(&error, &landmarks))?;
+                plan.operators.push(OperatorPlan {
+                    id: name.to_owned(),
+                    kind: OperatorKind::Aggregate(Box::new(aggregation)),
+                    fingerprint: hash::hex(&text),
+                    inputs: 1,
+                });
+                plan.feeds.push(FeedPlan {
+                    from,
+                    to: Target::Operator { index: 0, input: 0 },
+                    reads,
+                    output: nullable_schema(&before.output),
+                    input,
+                    chain: before,
+                });
+                plan.feeds.push(FeedPlan {
+                    from: Origin::Operator(0),
+                    to: Target::Output,
+                    reads: (0..aggregate.schema.fields().len()).collect(),
+                    input: aggregate.schema,
+                    chain: after,
+                    output: output_schema,
+                });
+            }
+            _ => plan.feeds.push(FeedPlan {
+                from,
+                to: Target::Output,
+                reads,
+                input,
+                chain: before,
+                output: output_schema,
+            }),
+        }
+        for feed in &mut plan.feeds {
+            debug_assert!(feed.reads.is_sorted(), "DataFusion projects scans in the table's order");
+            feed.reads.sort_unstable();
+        }
         rehearse(&plan, source).map_err(|error| {
             let location =
                 error.location.or_else(|| mentioned_function(&error.message, &landmarks));
             error.at_location(location)
         })?;
-        let mut plan = plan;
-        sort_reads(&mut plan);
         Ok(plan)
     }
 }
@@ -190,11 +220,49 @@ impl Parts {
 /// Runs the plan on one row in which everything but the event time is NULL: what cannot be compiled
 /// or gives another type than was planned is found now, not by the first batch.
 fn rehearse(plan: &QueryPlan, source: &SourceTable) -> Result<(), SqlError> {
-    let input = nullable_schema(&plan.input);
+    let failed = |error: String| SqlError::new(readable(&error));
+    let unsupported = |error: OperatorError| failed(error.to_string());
+    let mut operators = vec![];
+    for operator in &plan.operators {
+        operators.push(operator.operator().map_err(unsupported)?);
+    }
+    for feed in plan.feeds.iter().filter(|feed| matches!(feed.from, Origin::Source(_))) {
+        let row = one_row(&nullable_schema(&feed.input), source)
+            .map_err(|error| failed(error.to_string()))?;
+        let rows = feed.bind(&plan.name, &row.schema())?.apply(&row)?;
+        let Target::Operator { index, input } = feed.to else { continue };
+        let mut router = plan.operators[index].router(input).map_err(unsupported)?;
+        for part in router.route(&rows, 1).map_err(unsupported)?.parts.into_iter().flatten() {
+            operators[index].rows(input, &part, &mut vec![]).map_err(unsupported)?;
+        }
+    }
+    for (index, operator) in operators.iter_mut().enumerate() {
+        operator.snapshot().map_err(unsupported)?;
+        let mut rows = vec![];
+        operator.trigger(&mut rows).map_err(unsupported)?;
+        operator.advance(i64::MAX, &mut rows).map_err(unsupported)?;
+        for feed in plan.feeds.iter().filter(|feed| feed.from == Origin::Operator(index)) {
+            for batch in &rows {
+                let out = feed.bind(&plan.name, &batch.schema())?.apply(batch)?;
+                if feed.to == Target::Output && out.schema() != plan.output_schema {
+                    return Err(SqlError::new(format!(
+                        "the query gives {} where {} was planned",
+                        out.schema(),
+                        plan.output_schema
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One row: the epoch in the event time's column, NULL in all others.
+fn one_row(schema: &SchemaRef, source: &SourceTable) -> Result<RecordBatch, DataFusionError> {
     let is_event_time = |field: &Field| {
         source.event_time.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(field.name()))
     };
-    let columns = input
+    let columns = schema
         .fields()
         .iter()
         .map(|field| {
@@ -205,36 +273,5 @@ fn rehearse(plan: &QueryPlan, source: &SourceTable) -> Result<(), SqlError> {
             new_null_array(field.data_type(), 1)
         })
         .collect();
-    let failed = |error: String| SqlError::new(readable(&error));
-    let row = new_batch(&input, columns, 1).map_err(|error| failed(error.to_string()))?;
-    match (plan.bind(input)?, &plan.stage) {
-        (BoundQuery::Stateless(mut map), _) => {
-            map.apply(&row)?;
-        }
-        (BoundQuery::Windowed(mut reader), Stage::Windowed(window)) => {
-            let unsupported = |error: AggregateError| failed(error.to_string());
-            let partial = reader.partial(&row).map_err(unsupported)?;
-            let mut state = WindowState::new(window).map_err(unsupported)?;
-            state.merge(&partial.rows).map_err(unsupported)?;
-            state.snapshot().map_err(unsupported)?;
-            for batch in state.advance(i64::MAX).map_err(unsupported)? {
-                if batch.schema() != plan.output_schema {
-                    return Err(SqlError::new(format!(
-                        "the query gives {} where {} was planned",
-                        batch.schema(),
-                        plan.output_schema
-                    )));
-                }
-            }
-        }
-        (BoundQuery::Windowed(_), Stage::Stateless(_)) => {}
-    }
-    Ok(())
-}
-
-/// `reads` is promised in ascending order. Expressions find columns by name, but the input's order
-/// is that of its schema: both are sorted together.
-fn sort_reads(plan: &mut QueryPlan) {
-    debug_assert!(plan.reads.is_sorted(), "DataFusion projects scans in the table's order");
-    plan.reads.sort_unstable();
+    new_batch(schema, columns, 1)
 }

@@ -14,20 +14,19 @@ use super::error::SqlError;
 use super::fingerprint::render;
 use super::registry::timestamp_type;
 use super::window_clause::Landmarks;
-use super::{SourceTable, WindowPart, WindowPlan};
-use crate::aggregate::AggregateSet;
-use crate::event_time::Tumbling;
+use super::{OutputMode, SourceTable, WindowPart};
+use crate::aggregate::{AggregatePlan, AggregateSet};
+use crate::event_time::{Tumbling, Windows};
 
 /// Makes the plan of an aggregation: finds its window and checks that the window is over the
 /// source's event time.
 pub(super) fn window_plan(
     name: &str,
     source: &SourceTable,
-    before: Chain,
+    before: &Chain,
     aggregate: &Aggregate,
-    after: Chain,
     landmarks: &Landmarks,
-) -> Result<WindowPlan, SqlError> {
+) -> Result<AggregatePlan, SqlError> {
     let top = before.steps.len();
     let mut call: Option<WindowCall> = None;
     let mut window_columns = vec![];
@@ -38,7 +37,7 @@ pub(super) fn window_plan(
                 .hint("write one query for each grouping")
                 .at_location(landmarks.group_by));
         }
-        if let Some((found, part)) = window_call(&before, expr, top) {
+        if let Some((found, part)) = window_call(before, expr, top) {
             if call.as_ref().is_some_and(|call| call.text != found.text) {
                 return Err(SqlError::new("a query has one window; this one has two")
                     .hint("write a query for each window; they share the source's reading")
@@ -67,19 +66,17 @@ pub(super) fn window_plan(
         .hint("add window(<event time column>, '1 minute') to GROUP BY")
         .at_location(landmarks.group_by.or(landmarks.aggregate)));
     };
-    let time = event_time(source, &before, call, landmarks)?;
-    let windows = time.windows;
-    let query: Arc<str> = Arc::from(name);
-    Ok(WindowPlan {
-        query,
-        windows,
-        time: time.expr,
+    let time = event_time(source, before, call, landmarks)?;
+    Ok(AggregatePlan {
+        query: Arc::from(name),
+        mode: OutputMode::Append,
+        windows: Windows::Tumbling(time.windows),
+        input: Arc::clone(&before.output),
+        time: Some(time.expr),
         keys,
         aggregates: aggregate.aggr_expr.clone(),
         aggregated: Arc::clone(&aggregate.schema),
         window_columns,
-        before,
-        after,
     })
 }
 
@@ -210,24 +207,29 @@ fn event_time(
 
 /// What the state depends on, as text; see `fingerprint.rs`.
 pub(super) fn state_text(
-    plan: &WindowPlan,
+    plan: &AggregatePlan,
+    before: &Chain,
     source: &SourceTable,
     input: &DFSchema,
 ) -> Result<String, DataFusionError> {
     let mut text = String::from("millpond window state 1\n");
-    let top = plan.before.steps.len();
+    let top = before.steps.len();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "source {:?}", source.name);
-    let _ = writeln!(text, "window {} {}", plan.windows.size(), plan.windows.offset());
+    if let Windows::Tumbling(windows) = &plan.windows {
+        let _ = writeln!(text, "window {} {}", windows.size(), windows.offset());
+    }
     let mut line = |kind: &str, expr: &Expr, level: usize| -> Result<(), DataFusionError> {
         text.push_str(kind);
         text.push(' ');
-        render(&plan.before.inlined(expr, level)?, &mut text);
+        render(&before.inlined(expr, level)?, &mut text);
         text.push('\n');
         Ok(())
     };
-    line("time", &plan.time, top)?;
-    for (level, step) in plan.before.steps.iter().enumerate() {
+    if let Some(time) = &plan.time {
+        line("time", time, top)?;
+    }
+    for (level, step) in before.steps.iter().enumerate() {
         if let StepKind::Filter(predicate) = &step.kind {
             line("where", predicate, level)?;
         }

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix::{Addr, ArbiterHandle};
 
-use crate::actors::anomaly_detector::AnomalyDetector;
+use crate::actors::blueprint::Feeds;
 use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, TakeBarrier, Wire};
 use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
 use crate::actors::credit::CreditPool;
-use crate::actors::flow::{InputId, Outlet};
+use crate::actors::flow::InputId;
 use crate::actors::watermark_tracker::SharedWatermark;
-use crate::actors::window_aggregator::WindowAggregator;
+use crate::graph::Root;
 use crate::source::PartitionId;
 use crate::source::kafka::PartitionQueue;
-use crate::sql::Stage;
 use crate::telemetry::events::ActorStarted;
 
 use super::readers::ReaderParts;
+use super::wiring::{Inputs, Receiver, Wiring};
 use super::*;
 
 /// Spawns the actors. `queues` has one queue for each partition of `assigned`, in order.
@@ -30,6 +30,7 @@ pub struct Builder<'a> {
     pub(super) threads: Threads,
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
+    pub(super) wiring: Wiring,
     pub(super) cores: usize,
 }
 
@@ -42,6 +43,7 @@ impl<'a> Builder<'a> {
             threads: Threads::new(),
             healths: Vec::new(),
             trackers: Vec::new(),
+            wiring: Wiring::default(),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -81,28 +83,29 @@ impl<'a> Builder<'a> {
             .iter()
             .flat_map(|a| a.partitions.iter().map(|(id, end)| (a.source, id.clone(), *end)))
             .collect();
-        // A source without partitions has one sender all the same, the relay of its barriers.
-        let readers_of =
-            |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count().max(1);
+        let senders = |root: Root| match root {
+            // A source without partitions has one sender all the same, the relay of its barriers.
+            Root::Source(source) => {
+                partitions.iter().filter(|(of, ..)| *of == source).count().max(1)
+            }
+            Root::Operator(_) => shards,
+        };
+        let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
         let Recovered { tables, epoch, instance, points } = recovered;
 
         // The tables, with as many inputs as there will be senders.
         let sink_threads = self.start_threads(blueprint.tables.len().min(self.cores))?;
-        let mut committers = Vec::new();
         let mut ends = Vec::new();
         for (index, table) in tables.into_iter().enumerate() {
             let described = &blueprint.tables[index];
-            let inputs = if blueprint.dead_letters() == Some(index) {
-                partitions.len()
-            } else if let Some(query) = blueprint.queries.iter().find(|q| q.table == index) {
-                match query.plan.stage {
-                    Stage::Stateless(_) => readers_of(query.source),
-                    Stage::Windowed(_) => shards,
+            let inputs = match described.feeds_from {
+                Feeds::DeadLetters => Inputs::of(partitions.len()),
+                Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
+                Feeds::Detectors => {
+                    Inputs::of(blueprint.detectors.iter().filter(|d| d.table == index).count())
                 }
-            } else {
-                blueprint.detectors.iter().filter(|d| d.table == index).count()
             };
             let arbiter = &sink_threads[index % sink_threads.len()];
             let (committer, end) = self
@@ -110,64 +113,57 @@ impl<'a> Builder<'a> {
                     arbiter,
                     described,
                     table,
-                    inputs,
+                    inputs.total(),
                     &instance,
                     &partitions,
                     &checkpoint,
                 )
                 .await?;
-            committers.push(committer);
+            let (address, health) = committer;
+            let receiver = Receiver::new(&address, &health, inputs);
+            self.wiring.sinks.push(receiver);
             ends.push(end);
         }
 
         // Detectors and trackers are light, and share a thread.
         let light = self.start_threads(1)?;
-        let mut detectors: ByQuery<AnomalyDetector> = BTreeMap::new();
-        let mut senders: BTreeMap<usize, InputId> = BTreeMap::new();
-        for index in 0..blueprint.detectors.len() {
-            let table = blueprint.detectors[index].table;
-            let input = senders.entry(table).or_default();
-            let outlet = Outlet::new(&committers[table].0, &committers[table].1, *input);
-            *input += 1;
-            let detector =
-                self.spawn_detector(&light[0], index, shards, &epoch, outlet, &checkpoint).await?;
-            detectors.entry(blueprint.detectors[index].query).or_default().push(detector);
+        let mut senders_of_table: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, described) in blueprint.detectors.iter().enumerate() {
+            let member = senders_of_table.entry(described.table).or_default();
+            let outlet = self.wiring.sinks[described.table].outlet(*member as InputId);
+            *member += 1;
+            let inputs = Inputs::new(&graph.roots_of_output(described.query), senders);
+            let receiver =
+                self.spawn_detector(&light[0], index, inputs, &epoch, outlet, &checkpoint).await?;
+            self.wiring.detectors.entry(described.query).or_default().push(receiver);
         }
 
-        // The shards of every windowed query.
-        let windowed =
-            blueprint.queries.iter().filter(|q| matches!(q.plan.stage, Stage::Windowed(_))).count();
-        let operator_threads = self.start_threads((windowed * shards).min(self.cores))?;
-        let mut aggregators: ByQuery<WindowAggregator> = BTreeMap::new();
+        // The shards of every operator, downstream first, so that every sender finds its receiver.
+        let operators = graph.operators().len();
+        let operator_threads = self.start_threads((operators * shards).min(self.cores))?;
         let mut place = 0;
-        for (index, query) in blueprint.queries.iter().enumerate() {
-            let Stage::Windowed(_) = &query.plan.stage else { continue };
+        for operator in (0..operators).rev() {
+            let inputs = Inputs::new(&graph.roots_of_operator(operator), senders);
+            let id = &graph.operators()[operator].plan.id;
             let stored = match &epoch {
-                Some(epoch) => self.parts.store.segments(epoch, &query.name)?,
+                Some(epoch) => self.parts.store.segments(epoch, id)?,
                 None => Vec::new(),
             };
             let segments: Vec<&[u8]> = stored.iter().map(|s| s.bytes.as_slice()).collect();
             for shard in 0..shards {
-                let (committer, health) = &committers[query.table];
-                let mut outlets = vec![Outlet::new(committer, health, shard as InputId)];
-                for (detector, health) in detectors.get(&index).into_iter().flatten() {
-                    outlets.push(Outlet::new(detector, health, shard as InputId));
-                }
                 let arbiter = &operator_threads[place % operator_threads.len()];
                 place += 1;
-                let aggregator = self
-                    .spawn_aggregator(
+                let receiver = self
+                    .spawn_shard(
                         arbiter,
-                        index,
-                        shard,
-                        readers_of(query.source),
+                        (operator, shard),
+                        inputs.clone(),
                         &segments,
                         &epoch,
-                        outlets,
                         &checkpoint,
                     )
                     .await?;
-                aggregators.entry(index).or_default().push(aggregator);
+                self.wiring.operators.entry(operator).or_default().push(receiver);
             }
         }
 
@@ -180,26 +176,16 @@ impl<'a> Builder<'a> {
         for source_assigned in &assigned {
             let source = &blueprint.sources[source_assigned.source];
             if source_assigned.partitions.is_empty() {
-                let relay = self
-                    .spawn_relay(&light[0], source_assigned.source, &committers, &aggregators)
-                    .await?;
+                let relay = self.spawn_relay(&light[0], source_assigned.source).await?;
                 readers.push(relay.recipient::<TakeBarrier>());
                 continue;
             }
             let shared = SharedWatermark::new();
             let tracker = self
-                .spawn_tracker(
-                    &light[0],
-                    source_assigned,
-                    source,
-                    &points,
-                    &epoch,
-                    &aggregators,
-                    &shared,
-                )
+                .spawn_tracker(&light[0], source_assigned, source, &points, &epoch, &shared)
                 .await?;
             self.trackers.extend(tracker.iter().map(|(address, _)| address.clone()));
-            for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
+            for (member, (id, end)) in source_assigned.partitions.iter().enumerate() {
                 let queue =
                     queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
                 let point = points
@@ -213,7 +199,7 @@ impl<'a> Builder<'a> {
                             source_index: source_assigned.source,
                             id: id.clone(),
                             end: *end,
-                            input: input as InputId,
+                            member,
                             letter_input,
                             queue,
                             point: point.clone(),
@@ -222,8 +208,6 @@ impl<'a> Builder<'a> {
                             credits: credits.clone(),
                             checkpoint: checkpoint.clone(),
                         },
-                        &committers,
-                        &aggregators,
                     )
                     .await?;
                 letter_input += 1;
@@ -232,7 +216,7 @@ impl<'a> Builder<'a> {
         }
         let expected = Expected {
             positions: partitions.len(),
-            states: windowed * shards,
+            states: operators * shards,
             operators: blueprint.detectors.len(),
             pre_commits: ends.len(),
         };

@@ -7,6 +7,7 @@ mod builder;
 mod operators;
 mod readers;
 mod recover;
+mod wiring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,9 +35,6 @@ pub(super) const INSTANCE: &str = "instance";
 const BUFFERED_VALUES: usize = 2_000_000;
 /// How far ahead of the watermark a partition may be read, beyond the watermark's delay.
 const AHEAD: Duration = Duration::from_secs(120);
-
-/// Actors, with what can be seen of them, by the index of their query.
-type ByQuery<A> = BTreeMap<usize, Vec<(Addr<A>, Arc<Health>)>>;
 
 /// Why a generation could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use crate::checkpoint::{Epoch, PreCommit};
 use crate::lake::LakeTable;
 use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
-use crate::sql::Stage;
 
 use super::*;
 
@@ -143,10 +142,10 @@ pub async fn recover(
 }
 
 fn check_fingerprints(blueprint: &Blueprint, epoch: &Epoch) -> Result<(), StartError> {
-    for query in &blueprint.queries {
-        let known = epoch.fingerprints.get(&*query.name);
-        let stateful = matches!(query.plan.stage, Stage::Windowed(_));
-        if stateful && known.is_some_and(|known| *known != query.plan.fingerprint) {
+    for operator in blueprint.graph.operators() {
+        let known = epoch.fingerprints.get(&operator.plan.id);
+        if known.is_some_and(|known| *known != operator.plan.fingerprint) {
+            let query = &blueprint.queries[operator.query];
             return Err(StartError::QueryChanged(query.name.to_string()));
         }
     }

@@ -555,13 +555,10 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
         progress.source(&source.name).describe("kafka", &description);
     }
     for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
-        let windowed = matches!(query.plan.stage, crate::sql::Stage::Windowed(_));
-        progress.query(&query.name).describe(
-            &query.plan.fingerprint,
-            "append",
-            &settings.sql,
-            windowed,
-        );
+        let operators = &query.plan.operators;
+        let fingerprint = operators.last().map_or("", |operator| operator.fingerprint.as_str());
+        let windowed = query.plan.window_us().is_some();
+        progress.query(&query.name).describe(fingerprint, "append", &settings.sql, windowed);
     }
     for table in &blueprint.tables {
         progress.sink(&table.sink).describe("delta", &table.spec.uri);

@@ -106,7 +106,7 @@ fn result(call: &str) -> String {
             }
         }
     }
-    let closed = state.advance(i64::MAX).unwrap();
+    let closed = selected(&query, &state.advance(i64::MAX).unwrap());
     assert_eq!(closed.len(), 1, "{call}");
     assert_eq!(closed[0].num_rows(), 1, "{call}");
     arrow::util::display::array_value_to_string(closed[0].column(1), 0).unwrap()

@@ -98,8 +98,8 @@ fn everything() {
     LateRows { query: &metrics, rows: 4 }.emit();
     LateRows { query: &metrics, rows: 0 }.emit();
     NullEventTime { query: &metrics, rows: 1 }.emit();
-    WindowsClosed { query: &metrics, windows: 2, rows: 40 }.emit();
-    RowsProduced { query: &metrics, rows: 2 }.emit();
+    WindowsClosed { query: &metrics, windows: 2 }.emit();
+    RowsProduced { query: &metrics, rows: 42 }.emit();
     StateSize { pipeline, query, shard: 1, windows: 2, groups: 30, bytes: 4096 }.emit();
 
     EpochStarted { pipeline, number: 12 }.emit();

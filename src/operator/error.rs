@@ -1,13 +1,13 @@
-//! What can go wrong with state.
+//! What can go wrong with an operator and its state.
 
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 use thiserror::Error;
 
-/// An error in aggregating or in a checkpoint's state.
+/// An error in an operator or in the state that a checkpoint holds of it.
 #[derive(Debug, Error)]
-pub enum AggregateError {
+pub enum OperatorError {
     /// An expression or aggregate of the query failed.
     #[error("query '{query}': {}", .source.strip_backtrace())]
     Evaluate {
@@ -25,8 +25,8 @@ pub enum AggregateError {
         reason: String,
     },
     /// A batch of another query or plan was handed in.
-    #[error("query '{query}': a partial batch does not have the plan's columns: {detail}")]
-    Partial {
+    #[error("query '{query}': a batch does not have the columns that the plan has: {detail}")]
+    Rows {
         /// The query's name.
         query: Arc<str>,
         /// What differs.
@@ -42,8 +42,8 @@ pub enum AggregateError {
     },
 }
 
-impl AggregateError {
-    pub(super) fn evaluate(query: &Arc<str>) -> impl Fn(DataFusionError) -> Self + '_ {
+impl OperatorError {
+    pub(crate) fn evaluate(query: &Arc<str>) -> impl Fn(DataFusionError) -> Self + '_ {
         move |source| Self::Evaluate { query: Arc::clone(query), source }
     }
 }
