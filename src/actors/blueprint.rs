@@ -9,7 +9,10 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 
 use crate::anomaly::{DetectorSpec, SeriesColumns, SeriesReader, SpecError, anomaly_schema};
 use crate::codec::dead_letter::dead_letter_schema;
-use crate::codec::{JsonOptions, TimestampFormat, UnknownFields, parse_schema};
+use crate::codec::{
+    CodecError, Decoder, FormatSpec, JsonOptions, MetadataColumn, TimestampFormat, UnknownFields,
+    parse_schema,
+};
 use crate::config::{
     self, ConfigError, ConfigErrors, DeltaSinkSettings, DetectorSettings, QuerySettings, Settings,
     SinkSettings, SourceKind, SourceSettings, TimestampSetting,
@@ -17,9 +20,10 @@ use crate::config::{
 use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
 use crate::source::kafka::{KafkaOptions, Start};
+use crate::source::{PartitionId, SourceError, SplitReader};
 use crate::sql::{QueryPlan, SourceTable, SqlError, plan};
 
-use super::partition_reader::BatchLimits;
+use super::partition_reader::{BatchLimits, Decoding};
 
 /// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.
 pub const DEAD_LETTERS: &str = "dead-letters";
@@ -52,14 +56,76 @@ pub struct SourceBlueprint {
     pub schema: SchemaRef,
     /// The columns that are decoded: what some query reads, and the event time.
     pub projection: Vec<usize>,
-    /// How its records are read.
-    pub json: JsonOptions,
+    /// What its records are, and what of that is in the last columns of the schema.
+    pub format: FormatSpec,
+    /// The last columns of the schema: what surrounds a record.
+    pub metadata: Vec<MetadataColumn>,
     /// The event time's name, and the watermark's delay in microseconds.
     pub watermark: Option<WatermarkBlueprint>,
-    /// Group, topics and client options.
-    pub kafka: KafkaOptions,
+    /// Where it comes from.
+    pub input: SourceInput,
     /// How much a reader takes at once.
     pub limits: BatchLimits,
+}
+
+/// Where a source's records come from.
+#[derive(Debug)]
+pub enum SourceInput {
+    /// Group, topics and client options.
+    Kafka(KafkaOptions),
+}
+
+impl SourceInput {
+    /// The source's type, as configured.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+        }
+    }
+
+    /// What and where, for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Kafka(options) => format!("{} at {}", options.topics.join(", "), options.brokers),
+        }
+    }
+}
+
+impl SourceBlueprint {
+    /// What becomes of the records of one partition.
+    ///
+    /// # Errors
+    /// A column that is read has a type that the format cannot give.
+    pub fn decoding(&self) -> Result<Decoding, CodecError> {
+        let decoder = Decoder::new(
+            self.schema.clone(),
+            self.projection.clone(),
+            &self.format,
+            &self.metadata,
+        )?;
+        Ok(Decoding::Records(Box::new(decoder)))
+    }
+
+    /// Opens its partition, if it has but one; see [`only_partition`](Self::only_partition).
+    ///
+    /// # Errors
+    /// It is not there, or is not what it should be.
+    pub fn open(&self, _settings: &Settings) -> Result<Box<dyn SplitReader>, SourceError> {
+        match &self.input {
+            SourceInput::Kafka(options) => Err(SourceError::Option {
+                option: "topics",
+                problem: format!("{} are read by a group", options.topics.join(", ")),
+            }),
+        }
+    }
+
+    /// Its partition, if it has but one and always has it; the partitions of Kafka topics are
+    /// handed out by their group.
+    pub fn only_partition(&self) -> Option<PartitionId> {
+        match &self.input {
+            SourceInput::Kafka(_) => None,
+        }
+    }
 }
 
 /// How a source's event time advances.
@@ -256,7 +322,7 @@ fn plan_source(
         name: source.name.as_str().into(),
         schema,
         projection: Vec::new(),
-        json: JsonOptions {
+        format: FormatSpec::Json(JsonOptions {
             timestamps: timestamp_format(format.timestamps),
             timestamps_by_column,
             zone: format.timezone,
@@ -266,9 +332,10 @@ fn plan_source(
             },
             max_record_bytes: source.max_record_bytes,
             ..JsonOptions::default()
-        },
+        }),
+        metadata: Vec::new(),
         watermark,
-        kafka: KafkaOptions {
+        input: SourceInput::Kafka(KafkaOptions {
             brokers: kafka.brokers.clone(),
             topics: kafka.topics.clone(),
             group_id: kafka.group_id.clone(),
@@ -283,7 +350,7 @@ fn plan_source(
                 .collect(),
             batch: source.batch.max_rows,
             drain_timeout: settings.checkpoint.drain_timeout,
-        },
+        }),
         limits: BatchLimits {
             rows: source.batch.max_rows,
             bytes: source.batch.max_bytes,

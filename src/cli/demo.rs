@@ -411,7 +411,7 @@ mod tests {
             let planned = blueprint(&directory, "127.0.0.1:9", any).expect("a name in UTF-8");
             let blueprint = planned.unwrap_or_else(|errors| panic!("{name}: {errors}"));
             assert_eq!(blueprint.settings.data_dir, directory);
-            assert_eq!(blueprint.sources[0].kafka.brokers, "127.0.0.1:9");
+            assert!(blueprint.sources[0].input.describe().ends_with(" at 127.0.0.1:9"));
             let names: Vec<&str> = blueprint
                 .tables
                 .iter()

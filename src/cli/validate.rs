@@ -64,9 +64,10 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
     for source in &blueprint.sources {
         let decoded = source.projection.len();
         text += &format!(
-            "  source    {:<20} kafka {} ({decoded} of {} columns decoded)\n",
+            "  source    {:<20} {} {} ({decoded} of {} columns decoded)\n",
             source.name,
-            source.kafka.topics.join(", "),
+            source.input.kind(),
+            source.input.describe(),
             source.schema.fields().len(),
         );
     }
@@ -124,7 +125,8 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
         "name": blueprint.settings.name,
         "sources": blueprint.sources.iter().map(|source| json!({
             "name": &*source.name,
-            "topics": source.kafka.topics,
+            "type": source.input.kind(),
+            "input": source.input.describe(),
             "decoded": source.projection.iter()
                 .map(|column| source.schema.field(*column).name())
                 .collect::<Vec<_>>(),

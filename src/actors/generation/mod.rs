@@ -22,8 +22,8 @@ use super::delta_committer::Retrying;
 use super::recovery::RecoveryError;
 use super::watermark_tracker::{CatchUp, WatermarkTracker};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
+use crate::source::{PartitionId, SourceError};
 use crate::telemetry::progress::PipelineProgress;
 
 pub use builder::Builder;
@@ -48,6 +48,14 @@ pub enum StartError {
     /// The brokers.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// A source that is not brokers.
+    #[error("source '{source_name}': {error}")]
+    Source {
+        /// Which.
+        source_name: String,
+        /// What it says.
+        error: SourceError,
+    },
     /// A windowed query is not the one whose state the checkpoint holds.
     #[error(
         "the query '{0}' is not the one that the checkpoint holds windows of: its windows, keys or \
@@ -69,6 +77,7 @@ impl StartError {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
             Self::Kafka(_) | Self::AssignmentChanged => true,
+            Self::Source { error, .. } => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,
         }
     }

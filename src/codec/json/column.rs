@@ -14,12 +14,13 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::JsonOptions;
-use super::buffers::{Bytes, Offsets, Validity, take};
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
 use super::fields::Fields;
 use super::time::TimestampReader;
 use crate::codec::CodecError;
+use crate::codec::Reason;
+use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
+use crate::codec::columns::{not_of_its_type, primitive, strings, superseded};
 
 /// A column of the output, or of a STRUCT in it, or the elements of an ARRAY or MAP.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Column {
         let unsupported = |data_type: &DataType| CodecError::UnsupportedType {
             column: path.to_owned(),
             data_type: data_type.to_string(),
+            format: "JSON",
         };
         let child = |field: &FieldRef, name: &str| {
             Self::new(field, &format!("{path}.{name}"), options).map(Box::new)
@@ -330,22 +332,6 @@ impl Column {
     }
 }
 
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(PrimitiveArray::<T>::try_new(ScalarBuffer::from(take(values)), nulls)?))
-}
-
-fn strings(bytes: &mut Bytes, nulls: Option<NullBuffer>) -> Result<StringArray, ArrowError> {
-    let values = Buffer::from_vec(take(&mut bytes.values));
-    StringArray::try_new(bytes.offsets.finish(), values, nulls)
-}
-
-fn not_of_its_type(field: &Field) -> ArrowError {
-    ArrowError::SchemaError(format!("column {} is not of its type", field.name()))
-}
-
 fn append_list(element: &mut Column, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Fail> {
     if cursor.peek() != Some(b'[') {
         return cursor.mismatch("ARRAY");
@@ -379,7 +365,7 @@ impl Map {
         cursor.enter(depth)?;
         let (start, first) = (cursor.at, self.values.len());
         self.append_entries(cursor, depth, &[])?;
-        let superseded = self.superseded(first);
+        let superseded = superseded(&self.keys, first, self.values.len());
         if !superseded.is_empty() {
             // Rare: read the object again without them.
             self.truncate_entries(first);
@@ -388,25 +374,6 @@ impl Map {
         }
         self.offsets.push(self.values.len());
         Ok(())
-    }
-
-    /// The positions of entries from `first` on (counted from it, ascending) whose key comes
-    /// again later.
-    fn superseded(&self, first: usize) -> Vec<usize> {
-        let count = self.values.len() - first;
-        if count < 2 {
-            return Vec::new();
-        }
-        let mut order: Vec<usize> = (0..count).collect();
-        // Stable: entries with the same key stay in their order.
-        order.sort_by_key(|entry| self.keys.row(first + entry));
-        let mut superseded: Vec<usize> = order
-            .windows(2)
-            .filter(|pair| self.keys.row(first + pair[0]) == self.keys.row(first + pair[1]))
-            .map(|pair| pair[0])
-            .collect();
-        superseded.sort_unstable();
-        superseded
     }
 
     fn append_entries(

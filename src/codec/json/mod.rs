@@ -31,10 +31,8 @@
 //! - Nulls within a null STRUCT are allowed whatever its fields say, and so is an empty object for
 //!   one whose fields are all nullable.
 
-mod buffers;
 mod column;
 mod cursor;
-mod error;
 mod fields;
 mod number;
 mod scan;
@@ -54,9 +52,9 @@ use chrono_tz::Tz;
 
 use self::column::Column;
 use self::cursor::{Cursor, Fail};
-pub use self::error::{Reason, RecordError};
 use self::fields::Fields;
-use super::CodecError;
+use super::decoder::check_projection;
+use super::{CodecError, Reason, RecordError};
 
 /// How a TIMESTAMP column is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,16 +148,8 @@ impl JsonDecoder {
         options: JsonOptions,
     ) -> Result<Self, CodecError> {
         check_options(&schema, &options)?;
-        let mut read = HashSet::new();
-        for &index in &projection {
-            let problem = match read.insert(index) {
-                _ if index >= schema.fields().len() => "is not a column",
-                false => "comes twice",
-                true => continue,
-            };
-            let columns = schema.fields().len();
-            return Err(CodecError::Projection { index, columns, problem });
-        }
+        check_projection(&schema, &projection)?;
+        let read: HashSet<usize> = projection.iter().copied().collect();
         let output = Arc::new(schema.project(&projection)?);
         let columns = output
             .fields()
@@ -208,7 +198,7 @@ impl JsonDecoder {
     fn too_long(&self, payload: &[u8]) -> RecordError {
         let oversized = payload.len() > self.max_record_bytes;
         let reason = if oversized { Reason::Oversized } else { Reason::BatchFull };
-        RecordError { reason, column: None, offset: 0 }
+        RecordError::new(reason, 0)
     }
 
     #[inline(always)]

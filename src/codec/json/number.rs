@@ -1,7 +1,7 @@
 //! JSON numbers: integers, correctly rounded floats, and exact decimals.
 
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
+use crate::codec::Reason;
 
 /// A number as it stands in the payload. Where `exact`, its magnitude is
 /// `mantissa * 10^exponent`.

@@ -4,9 +4,9 @@ use chrono_tz::Tz;
 
 use super::TimestampFormat;
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
 use super::number::{Rounding, is_number, scaled};
 use super::zone::Zone;
+use crate::codec::Reason;
 
 pub(super) const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;

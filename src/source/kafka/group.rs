@@ -1,6 +1,6 @@
 //! Membership in a consumer group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,21 +16,13 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{KafkaError, PartitionQueue};
+use super::pattern::TopicPattern;
+use super::{KafkaError, PartitionQueue, Start, StartAt};
 
 /// How often the main queue is polled when nothing arrives on it.
 const POLL: Duration = Duration::from_millis(100);
 /// How long a broker may take to answer a question about offsets.
 const ASK: Duration = Duration::from_secs(20);
-
-/// Where to begin in a partition that no checkpoint knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the oldest record that is still there.
-    Earliest,
-    /// At what arrives from now on.
-    Latest,
-}
 
 /// What a [`KafkaGroup`] is made of.
 #[derive(Debug, Clone)]
@@ -151,9 +143,9 @@ impl KafkaGroup {
         for (topic, partition, offset) in partitions {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
                 .map_err(|error| self.broker_error("choosing offsets", error))?;
-            let queue =
-                PartitionQueue::split(&self.consumer, topic, *partition, self.options.batch)
-                    .ok_or_else(|| KafkaError::NoTopic(topic.clone()))?;
+            let batch = self.options.batch;
+            let queue = PartitionQueue::split(&self.consumer, topic, *partition, *offset, batch)
+                .ok_or_else(|| KafkaError::NoTopic(topic.clone()))?;
             queues.push(queue);
         }
         self.consumer
@@ -171,28 +163,83 @@ impl KafkaGroup {
             .map_err(|error| self.broker_error("asking for the offsets", error))
     }
 
-    /// Every partition of the group's topics, whoever reads it, asked from the brokers.
+    /// Every partition of the group's topics, whoever reads it, asked from the brokers. Patterns
+    /// are matched against the topics that are there now.
     pub fn partitions(&self) -> Result<Vec<(String, i32)>, KafkaError> {
-        let mut partitions = Vec::new();
-        for topic in &self.options.topics {
-            let metadata = self
-                .consumer
-                .fetch_metadata(Some(topic), ASK)
-                .map_err(|error| self.broker_error("asking for the partitions", error))?;
+        let asking = |error| self.broker_error("asking for the partitions", error);
+        let (patterns, named): (Vec<&String>, Vec<&String>) =
+            self.options.topics.iter().partition(|topic| topic.starts_with('^'));
+        let mut partitions = BTreeSet::new();
+        for topic in named {
+            let metadata = self.consumer.fetch_metadata(Some(topic), ASK).map_err(asking)?;
             for found in metadata.topics().iter().filter(|found| found.name() == topic) {
                 partitions.extend(found.partitions().iter().map(|p| (topic.clone(), p.id())));
             }
         }
-        Ok(partitions)
+        if !patterns.is_empty() {
+            let matchers: Vec<TopicPattern> = patterns
+                .iter()
+                .map(|pattern| TopicPattern::new(pattern))
+                .collect::<Result<_, _>>()?;
+            let metadata = self.consumer.fetch_metadata(None, ASK).map_err(asking)?;
+            for found in metadata.topics() {
+                if matchers.iter().any(|pattern| pattern.matches(found.name())) {
+                    let name = found.name().to_owned();
+                    partitions.extend(found.partitions().iter().map(|p| (name.clone(), p.id())));
+                }
+            }
+            if partitions.is_empty() {
+                let patterns: Vec<&str> = patterns.iter().map(|p| p.as_str()).collect();
+                return Err(KafkaError::NoMatch {
+                    patterns: patterns.join(", "),
+                    brokers: self.options.brokers.clone(),
+                });
+            }
+        }
+        Ok(partitions.into_iter().collect())
     }
 
     /// Where to begin in a partition that no checkpoint knows: a number, so that the place is the
     /// same after a crash before the first record.
     pub fn start_offset(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
         let (oldest, end) = self.offsets(topic, partition)?;
-        Ok(match self.options.start {
-            Start::Earliest => oldest,
-            Start::Latest => end,
+        let at = match &self.options.start {
+            Start::Earliest => StartAt::Earliest,
+            Start::Latest => StartAt::Latest,
+            Start::Timestamp { ms } => {
+                return self.offset_at(topic, partition, *ms).map(|found| found.unwrap_or(end));
+            }
+            Start::Offsets { listed, others } => {
+                listed.get(&(topic.to_owned(), partition)).copied().unwrap_or(*others)
+            }
+        };
+        match at {
+            StartAt::Earliest => Ok(oldest),
+            StartAt::Latest => Ok(end),
+            StartAt::Offset(offset) if (oldest..=end).contains(&offset) => Ok(offset),
+            StartAt::Offset(offset) => Err(KafkaError::StartOffset {
+                topic: topic.to_owned(),
+                partition,
+                offset,
+                oldest,
+                end,
+            }),
+        }
+    }
+
+    /// The offset of the first record with a timestamp of `ms` (milliseconds since the Unix
+    /// epoch) or later, `None` if there is none yet.
+    fn offset_at(&self, topic: &str, partition: i32, ms: i64) -> Result<Option<i64>, KafkaError> {
+        let asking = |error| self.broker_error("asking for the offset at a timestamp", error);
+        let mut list = TopicPartitionList::with_capacity(1);
+        // Negative numbers are names of librdkafka's for other things.
+        list.add_partition_offset(topic, partition, Offset::Offset(ms.max(0))).map_err(asking)?;
+        let found = self.consumer.offsets_for_times(list, ASK).map_err(asking)?;
+        let Some(found) = found.find_partition(topic, partition) else { return Ok(None) };
+        found.error().map_err(asking)?;
+        Ok(match found.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
         })
     }
 

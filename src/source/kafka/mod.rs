@@ -9,11 +9,20 @@
 //! [`PartitionQueue`] hands out one partition's messages in batches.
 
 pub mod embedded;
+mod envelope;
 mod group;
+mod pattern;
 mod queue;
+mod split;
+mod start;
+#[cfg(test)]
+mod tests;
 
-pub use group::{GroupEvent, KafkaGroup, KafkaOptions, Start};
+pub use envelope::MessageEnvelope;
+pub use group::{GroupEvent, KafkaGroup, KafkaOptions};
+pub use pattern::TopicPattern;
 pub use queue::{FetchError, Message, PartitionQueue, Taken};
+pub use start::{Start, StartAt};
 
 use thiserror::Error;
 
@@ -36,6 +45,39 @@ pub enum KafkaError {
     /// A topic that the configuration names does not exist.
     #[error("topic '{0}' does not exist and the broker does not create it")]
     NoTopic(String),
+    /// A topic pattern that is no regular expression.
+    #[error("'{pattern}' is no topic pattern: {reason}")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// The C library's words.
+        reason: String,
+    },
+    /// No topic matches the patterns, where a bounded run needs to know what to read.
+    #[error("no topic at {brokers} matches {patterns}")]
+    NoMatch {
+        /// The patterns, parted by commas.
+        patterns: String,
+        /// The bootstrap servers.
+        brokers: String,
+    },
+    /// The offset to begin at is not in the partition.
+    #[error(
+        "cannot begin at offset {offset} of {topic}-{partition}: it holds the offsets from \
+         {oldest} to {end}"
+    )]
+    StartOffset {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// As it was given.
+        offset: i64,
+        /// The oldest offset that is there.
+        oldest: i64,
+        /// The offset that the next record will have.
+        end: i64,
+    },
 }
 
 /// Splits `topic-partition` as [`split_name`] writes it.
@@ -47,16 +89,4 @@ pub fn parse_split(split: &str) -> Option<(&str, i32)> {
 /// The name of a Kafka partition inside a source: `topic-partition`.
 pub fn split_name(topic: &str, partition: i32) -> String {
     format!("{topic}-{partition}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_name_reads_back_even_when_the_topic_has_dashes() {
-        assert_eq!(parse_split(&split_name("web-logs", 3)), Some(("web-logs", 3)));
-        assert_eq!(parse_split("nothing"), None);
-        assert_eq!(parse_split("web-logs-x"), None);
-    }
 }

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaMessage, RDKafkaRespErr};
 use rdkafka_sys as sys;
 
+use super::envelope::MessageEnvelope;
 use super::group::GroupContext;
 
 /// The queue of one assigned partition.
@@ -17,11 +18,15 @@ use super::group::GroupContext;
 /// costs more than decoding a record does; this one asks librdkafka for a batch
 /// (`rd_kafka_consume_batch_queue`).
 pub struct PartitionQueue {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    /// The next offset, as far as `SplitReader` has been used.
+    pub(super) next: i64,
     native: *mut sys::rd_kafka_queue_t,
     messages: Vec<*mut RDKafkaMessage>,
     wake: Option<Box<Wake>>,
     // The queue must not outlive the client that it belongs to.
-    consumer: Arc<BaseConsumer<GroupContext>>,
+    pub(super) consumer: Arc<BaseConsumer<GroupContext>>,
 }
 
 type Wake = Box<dyn Fn() + Send + Sync>;
@@ -37,6 +42,8 @@ pub struct Message<'a> {
     pub payload: Option<&'a [u8]>,
     /// The key, if there is one.
     pub key: Option<&'a [u8]>,
+    /// Timestamp and headers, which cost nothing unless they are asked for.
+    pub envelope: MessageEnvelope<'a>,
 }
 
 /// What a [`PartitionQueue::take`] came to.
@@ -68,6 +75,7 @@ impl PartitionQueue {
         consumer: &Arc<BaseConsumer<GroupContext>>,
         topic: &str,
         partition: i32,
+        next: i64,
         batch: usize,
     ) -> Option<Self> {
         let name = CString::new(topic).ok()?;
@@ -85,6 +93,9 @@ impl PartitionQueue {
         // SAFETY: `native` was just returned by librdkafka; null means "do not forward".
         unsafe { sys::rd_kafka_queue_forward(native, ptr::null_mut()) };
         Some(Self {
+            topic: topic.into(),
+            partition,
+            next,
             native,
             messages: Vec::with_capacity(batch),
             wake: None,
@@ -150,6 +161,7 @@ impl PartitionQueue {
                 offset: message.offset,
                 payload: bytes(message.payload, message.len),
                 key: bytes(message.key, message.key_len),
+                envelope: MessageEnvelope::new(message),
             });
         }
         taken

@@ -5,7 +5,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 
 /// How many rows a column has and which of them are null. Without a null it is a counter.
 #[derive(Debug, Default)]
-pub(super) struct Validity {
+pub(in crate::codec) struct Validity {
     len: usize,
     /// From the first null on: one bit a row, set where it is valid.
     bits: Option<BooleanBufferBuilder>,
@@ -58,9 +58,9 @@ impl Validity {
 }
 
 /// Where the values of each row end. Rows that a decoder accepts never hold more than `i32::MAX`
-/// bytes or elements in all: `JsonDecoder::append` refuses the record that could exceed it.
+/// bytes or elements in all: decoders refuse the record that could exceed it.
 #[derive(Debug)]
-pub(super) struct Offsets(Vec<i32>);
+pub(in crate::codec) struct Offsets(Vec<i32>);
 
 impl Default for Offsets {
     fn default() -> Self {
@@ -104,7 +104,7 @@ impl Offsets {
 
 /// The values of a STRING or BINARY column.
 #[derive(Debug, Default)]
-pub(super) struct Bytes {
+pub(in crate::codec) struct Bytes {
     pub offsets: Offsets,
     pub values: Vec<u8>,
 }
@@ -132,7 +132,7 @@ impl Bytes {
 }
 
 /// Takes the vector, and leaves one that has room for as many again: batches tend to be alike.
-pub(super) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+pub(in crate::codec) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
     let fresh = Vec::with_capacity(values.len());
     std::mem::replace(values, fresh)
 }

@@ -1,0 +1,5 @@
+//! A client of schema registries that speak Confluent's HTTP API.
+
+mod error;
+
+pub use error::RegistryError;
