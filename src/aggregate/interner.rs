@@ -119,7 +119,8 @@ impl Interner {
         let mut last = 0;
         for time in times {
             // Outside the window (before it, too) the difference is not below the length.
-            let inside = |(start, length): &(i64, u64)| (time.wrapping_sub(*start) as u64) < *length;
+            let inside =
+                |(start, length): &(i64, u64)| (time.wrapping_sub(*start) as u64) < *length;
             if !self.starts.get(last).is_some_and(inside) {
                 let few = &self.starts[..self.starts.len().min(FEW_WINDOWS)];
                 last = match few.iter().position(inside) {

@@ -176,7 +176,8 @@ impl Merger {
     /// Bytes of memory.
     pub(super) fn size(&self) -> usize {
         let accumulators: usize = self.accumulators.iter().map(|a| a.size()).sum();
-        let lists = self.cells.capacity() * size_of::<u32>() + self.ids.capacity() * size_of::<u32>();
+        let lists =
+            self.cells.capacity() * size_of::<u32>() + self.ids.capacity() * size_of::<u32>();
         accumulators + lists + self.indices.capacity() * size_of::<usize>()
     }
 }

@@ -63,7 +63,8 @@ impl RunningState {
             OutputMode::Update => false,
             OutputMode::Complete => true,
             OutputMode::Append => {
-                let text = "append mode is for rows that are final, and without windows none ever is";
+                let text =
+                    "append mode is for rows that are final, and without windows none ever is";
                 return Err(failed(DataFusionError::Plan(text.into())));
             }
         };
@@ -206,10 +207,8 @@ impl Operator for RunningState {
         watermark: Option<i64>,
         keep: (usize, usize),
     ) -> Result<(), OperatorError> {
-        let refused = |detail: String| OperatorError::Segment {
-            query: Arc::clone(&self.set.query),
-            detail,
-        };
+        let refused =
+            |detail: String| OperatorError::Segment { query: Arc::clone(&self.set.query), detail };
         let mut chunks = segments
             .iter()
             .map(|bytes| decode(&self.segment_schema, bytes).map_err(refused))

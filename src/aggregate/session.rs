@@ -134,13 +134,7 @@ impl SessionState {
 
     /// The session that a run of rows belongs to: a new one, an open one, or what several become.
     /// Notes where the state is that the log has of it.
-    fn join(
-        &mut self,
-        key: u32,
-        start: i64,
-        end: i64,
-        known: &mut (Vec<u32>, Vec<Place>),
-    ) -> u32 {
+    fn join(&mut self, key: u32, start: i64, end: i64, known: &mut (Vec<u32>, Vec<Place>)) -> u32 {
         let joined = self.sessions.join(key, start, end);
         let mut take = |slot: u32, into: u32| {
             if let Some(place) = self.log.place(slot) {
@@ -303,11 +297,15 @@ fn session_schema(set: &AggregateSet) -> SchemaRef {
     let (keys, states) = plain.fields().split_at(set.keys);
     let bounds = ["session_start", "session_end"];
     let bounds = bounds.map(|name| Arc::new(Field::new(name, timestamp_type(), false)));
-    Arc::new(Schema::new(keys.iter().cloned().chain(bounds).chain(states.iter().cloned()).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        keys.iter().cloned().chain(bounds).chain(states.iter().cloned()).collect::<Vec<_>>(),
+    ))
 }
 
 fn times(values: Vec<i64>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<TimestampMicrosecondType>::from_iter_values(values).with_timezone("UTC"))
+    Arc::new(
+        PrimitiveArray::<TimestampMicrosecondType>::from_iter_values(values).with_timezone("UTC"),
+    )
 }
 
 impl Operator for SessionState {
@@ -351,10 +349,8 @@ impl Operator for SessionState {
         watermark: Option<i64>,
         keep: (usize, usize),
     ) -> Result<(), OperatorError> {
-        let refused = |detail: String| OperatorError::Segment {
-            query: Arc::clone(&self.set.query),
-            detail,
-        };
+        let refused =
+            |detail: String| OperatorError::Segment { query: Arc::clone(&self.set.query), detail };
         let segments = segments
             .iter()
             .map(|bytes| decode(&self.segment_schema, bytes).map_err(refused))

@@ -319,12 +319,7 @@ impl SlidingState {
         Ok(())
     }
 
-    fn restore_batch(
-        &mut self,
-        pane: i64,
-        batch: RecordBatch,
-        keep: (usize, usize),
-    ) -> Result<()> {
+    fn restore_batch(&mut self, pane: i64, batch: RecordBatch, keep: (usize, usize)) -> Result<()> {
         let batch = keep_shard(batch, 0..self.set.keys, keep)?;
         if batch.num_rows() == 0 {
             return Ok(());
@@ -384,10 +379,8 @@ impl Operator for SlidingState {
         watermark: Option<i64>,
         keep: (usize, usize),
     ) -> Result<(), OperatorError> {
-        let refused = |detail: String| OperatorError::Segment {
-            query: Arc::clone(&self.set.query),
-            detail,
-        };
+        let refused =
+            |detail: String| OperatorError::Segment { query: Arc::clone(&self.set.query), detail };
         let segments = segments
             .iter()
             .map(|bytes| decode(&self.segment_schema, bytes).map_err(refused))
@@ -401,7 +394,8 @@ impl Operator for SlidingState {
         let mut from = self.first_open;
         for (pane, _) in self.panes.iter() {
             let windows = self.windows.windows_of(pane);
-            open_windows += windows.end().saturating_add(1).saturating_sub(from.max(*windows.start())).max(0);
+            open_windows +=
+                windows.end().saturating_add(1).saturating_sub(from.max(*windows.start())).max(0);
             from = from.max(windows.end().saturating_add(1));
         }
         let changed: usize = self.changed.values().map(|ids| ids.capacity() * 4).sum();

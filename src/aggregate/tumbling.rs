@@ -353,4 +353,3 @@ fn to_segment(
     let bytes = encode(schema, pane, columns, emitted.groups, &[])?;
     Ok(Segment { pane, whole, bytes, groups: emitted.groups })
 }
-

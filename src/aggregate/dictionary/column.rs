@@ -202,11 +202,8 @@ impl Column {
             DataType::Float32 => {
                 self.primitives::<Float32Type>(numbers, codes, |bits| f32::from_bits(bits as u32))
             }
-            DataType::Float64 => {
-                self.primitives::<Float64Type>(numbers, codes, f64::from_bits)
-            }
-            _ => self
-                .primitives::<TimestampMicrosecondType>(numbers, codes, |bits| bits as i64),
+            DataType::Float64 => self.primitives::<Float64Type>(numbers, codes, f64::from_bits),
+            _ => self.primitives::<TimestampMicrosecondType>(numbers, codes, |bits| bits as i64),
         })
     }
 
