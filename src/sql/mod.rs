@@ -48,7 +48,7 @@ pub(crate) use hash::{hash_bytes, hash_u64};
 pub use planner::plan;
 pub(crate) use registry::timestamp_type;
 
-use crate::aggregate::{AggregatePlan, PreAggregator, WindowState};
+use crate::aggregate::{self, AggregatePlan, PreAggregator};
 use crate::event_time::Windows;
 use crate::operator::{Operator, OperatorError, Router};
 
@@ -106,7 +106,8 @@ impl QueryPlan {
         self.operators.iter().rev().find_map(|operator| match &operator.kind {
             OperatorKind::Aggregate(plan) => match plan.windows() {
                 Windows::Tumbling(windows) => Some(windows.size()),
-                Windows::None => None,
+                Windows::Sliding(windows) => Some(windows.size()),
+                Windows::Session(_) | Windows::None => None,
             },
         })
     }
@@ -192,7 +193,7 @@ impl OperatorPlan {
     /// An expression or aggregate cannot be compiled; [`plan`] has tried.
     pub fn operator(&self) -> Result<Box<dyn Operator>, OperatorError> {
         match &self.kind {
-            OperatorKind::Aggregate(plan) => Ok(Box::new(WindowState::new(plan)?)),
+            OperatorKind::Aggregate(plan) => aggregate::operator(plan),
         }
     }
 

@@ -90,14 +90,14 @@ fn result(call: &str) -> String {
     ));
     let plan = window_plan(&query);
     let mut reader = reader(&query);
-    let mut state = WindowState::new(plan).unwrap();
+    let mut state = TumblingState::new(plan).unwrap();
     for (round, rows) in rows().iter().enumerate() {
         state.merge(&reader.partial(&batch(rows)).unwrap().rows).unwrap();
         if round % 3 == 2 {
             let delta = state.snapshot().unwrap();
             if round == 8 {
                 // Everything through bytes and back.
-                let mut all = WindowState::new(plan).unwrap();
+                let mut all = TumblingState::new(plan).unwrap();
                 all.merge(&reader.partial(&batch(&[])).unwrap().rows).unwrap();
                 let whole = rewritten(&mut state, &delta);
                 let bytes: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
@@ -113,7 +113,7 @@ fn result(call: &str) -> String {
 }
 
 /// All state as segments: restoring makes the next snapshot whole.
-fn rewritten(state: &mut WindowState, last: &StateDelta) -> Vec<Vec<u8>> {
+fn rewritten(state: &mut TumblingState, last: &StateDelta) -> Vec<Vec<u8>> {
     let mut segments = vec![];
     for _ in 0..20 {
         state.rewrite_all();
