@@ -160,15 +160,6 @@ pub enum Windows {
     Session(Session),
 }
 
-/// How rows are grouped by their event time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Windows {
-    /// Not at all.
-    None,
-    /// Each row belongs to one window of fixed length.
-    Tumbling(Tumbling),
-}
-
 /// Tumbling windows: fixed, back to back, aligned to the epoch plus an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tumbling {
