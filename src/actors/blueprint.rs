@@ -17,7 +17,7 @@ use crate::config::{
 use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
 use crate::source::kafka::{KafkaOptions, Start};
-use crate::sql::{QueryPlan, SourceTable, SqlError, plan};
+use crate::sql::{Catalog, QueryPlan, QueryRequest, SourceTable, SqlError, plan};
 
 use super::partition_reader::BatchLimits;
 
@@ -307,7 +307,10 @@ fn plan_query(
     query: &QuerySettings,
     sources: &[SourceTable],
 ) -> Result<Arc<QueryPlan>, ConfigError> {
-    let planned = plan(&query.name, &query.sql, sources)
+    let request =
+        QueryRequest { name: &query.name, sql: &query.sql, ..QueryRequest::default() };
+    let catalog = Catalog { sources, ..Catalog::default() };
+    let planned = plan(&request, &catalog)
         .map_err(|error| sql_error(settings, query, &error))?;
     let Some(SinkSettings::Delta(sink)) = query.sinks.first() else {
         return Err(settings.error_at(&["queries", &query.name], "the query has no sink", None));

@@ -28,6 +28,8 @@ mod tests;
 
 pub(crate) use functions::AggregateSet;
 pub use plan::AggregatePlan;
+pub(crate) use pre::canonical;
 pub use pre::{PartialBatch, PreAggregator};
 pub use shard::split_by_shard;
+pub(crate) use shard::{hash_keys, shard_of};
 pub use state::WindowState;

@@ -14,7 +14,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
 use crate::operator::{Merged, OperatorError, StateDelta, StateStats};
-use crate::sql::{BoundMap, OperatorKind, QueryPlan, SourceTable, Target, plan, timestamp_type};
+use crate::sql::{
+    BoundMap, OperatorKind, QueryPlan, SourceTable, Target, plan_append as plan, timestamp_type,
+};
 
 const SECOND: i64 = 1_000_000;
 
@@ -39,7 +41,9 @@ fn planned(sql: &str) -> QueryPlan {
 }
 
 fn window_plan(plan: &QueryPlan) -> &AggregatePlan {
-    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind;
+    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind else {
+        panic!("no aggregation")
+    };
     aggregate
 }
 

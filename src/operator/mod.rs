@@ -12,11 +12,21 @@
 //! when is their caller's business: rows and watermarks in any order; at a barrier first
 //! [`Operator::trigger`], then [`Operator::snapshot`].
 
+pub mod dedup;
 mod error;
+mod index;
+pub mod join;
+mod keyed;
+mod segment;
+#[cfg(test)]
+mod testing;
+mod wall;
 
 use arrow::array::RecordBatch;
 
+pub use dedup::{DedupPlan, Keep};
 pub use error::OperatorError;
+pub use join::{JoinKind, JoinPlan, JoinSide};
 
 /// One shard of a stateful operator.
 pub trait Operator: Send {

@@ -109,7 +109,12 @@ impl WindowCall {
             Shape::Session { gap } => vec![gap],
         };
         let numbers = numbers.into_iter().map(|number| number_literal(number, span));
-        call(self.name(), std::iter::once(self.time.clone()).chain(numbers).collect(), span)
+        let name = match self.shape {
+            Shape::Tumbling { .. } => "window",
+            Shape::Sliding { .. } => "sliding_window",
+            Shape::Session { .. } => "session_window",
+        };
+        call(name, std::iter::once(self.time.clone()).chain(numbers).collect(), span)
     }
 }
 

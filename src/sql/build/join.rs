@@ -176,7 +176,6 @@ impl Builder<'_> {
         let behind = times.0.iter().chain(&times.1).map(|time| time.mark.behind(0)).max();
         let behind = behind.unwrap_or_default();
 
-        let pairs = both_schemas(&left, &right, self)?;
         let output = if kind == JoinKind::LeftSemi {
             Arc::clone(&left.schema)
         } else {
@@ -202,7 +201,7 @@ impl Builder<'_> {
                 time: times.1.map(|time| time.expr),
                 keep_us: keep_right,
             },
-            filter: conjunction(condition.both).map(|filter| over(filter, &pairs)),
+            filter: conjunction(condition.both),
             ttl_us: self.request.state_ttl_us,
             output: Arc::clone(&output),
         };
@@ -327,7 +326,7 @@ impl Builder<'_> {
             kind,
             keys: stream_keys,
             table: Arc::new(TableSide::new(parts, table.schema, table_keys)),
-            filter: conjunction(condition.both).map(|filter| over(filter, &pairs)),
+            filter: conjunction(condition.both),
             pairs,
             stream: at..at + width,
         };
@@ -373,8 +372,8 @@ fn marks_behind(
     let (Some(keep), Some(time)) = (keep, time) else {
         return vec![None; flow.schema.fields().len()];
     };
-    // Relative to the time that the row is kept by, which is within the operator's watermark.
-    let waited = behind.saturating_add(keep.max(0));
+    // It is kept until the operator's watermark is after its time plus `keep`.
+    let waited = behind.saturating_add(keep.max(0)).saturating_add(1);
     flow.marks()
         .into_iter()
         .zip(flow.schema.columns())
@@ -393,11 +392,6 @@ fn both_schemas(left: &Flow, right: &Flow, builder: &Builder<'_>) -> Result<DFSc
         .join(&right.schema)
         .map(Arc::new)
         .map_err(|error| planning_error(&error, builder.landmarks))
-}
-
-/// The expression, as it stands: its names are those of the joined columns.
-fn over(filter: Expr, _pairs: &DFSchema) -> Expr {
-    filter
 }
 
 /// Whether all columns of an expression are among those of `schema`. A constant is over either.

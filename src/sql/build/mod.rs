@@ -25,7 +25,7 @@ use super::names::Landmarks;
 use super::output::output_schema;
 use super::static_table::StaticTable;
 use super::{
-    FeedPlan, FinishPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target,
+    FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target,
 };
 
 /// Rows on their way, and where they come from.

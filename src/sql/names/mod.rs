@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+pub(super) use generators::GENERATORS;
 use scope::Scope;
 
 use super::catalog::{Catalog, Found};

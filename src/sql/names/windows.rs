@@ -201,7 +201,7 @@ fn name_items(select: &mut Select, window: &'static str) {
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let name = match expr {
-            expr if is_mark(expr) => Some(window),
+            Expr::Identifier(ident) if ident.value == MARK => Some(window),
             Expr::Identifier(ident) if is_window(ident, window) => Some(window),
             Expr::CompoundIdentifier(idents) => match idents.as_slice() {
                 [first, field] if is_window(first, window) => bound(&field.value),
