@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, OrderByKind, Query, SetExpr, Statement, Visit, Visitor,
+    Ident, ObjectName, OrderBy, OrderByKind, Query, SetExpr, Spanned, Statement, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -27,7 +27,7 @@ pub(super) use generators::GENERATORS;
 use scope::Scope;
 
 use super::catalog::{Catalog, Found};
-use super::error::SqlError;
+use super::error::{SqlError, location};
 use super::messages::planning_error;
 use super::parse::parse;
 use super::registry::{Context, Functions};
@@ -178,6 +178,9 @@ impl<'a> Resolver<'a> {
                 self.relations = relations;
             }
         }
+        if let Some(limit) = &query.limit_clause {
+            self.landmarks.limit = self.landmarks.limit.or(location(limit.span().start));
+        }
         let mut order_by = query.order_by.take();
         let scope = self.set_expr(&mut query.body, order_by.as_mut())?;
         if let (None, Some(order_by)) = (scope, &mut order_by) {
@@ -199,7 +202,7 @@ impl<'a> Resolver<'a> {
     fn set_expr(
         &mut self,
         body: &mut SetExpr,
-        order_by: Option<&mut datafusion::sql::sqlparser::ast::OrderBy>,
+        order_by: Option<&mut OrderBy>,
     ) -> Result<Option<()>, SqlError> {
         match body {
             SetExpr::Select(select) => {
