@@ -140,7 +140,8 @@ impl DeadLetterBuilder {
         let line = record.meta.line.map(|line| i64::try_from(line).unwrap_or(i64::MAX));
         self.line.append_option(line);
         self.rows += 1;
-        self.bytes += kept + kept_key + letter.error.len() + record.meta.file.map_or(0, str::len) + 128;
+        self.bytes +=
+            kept + kept_key + letter.error.len() + record.meta.file.map_or(0, str::len) + 128;
     }
 
     /// Letters in the batch that is being built.

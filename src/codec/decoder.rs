@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::avro::{AvroDecoder, AvroOptions};
 use super::columns::Rows;
+use super::csv::{CsvDecoder, CsvOptions};
 use super::metadata::{MetadataColumn, check_type, push};
 use super::raw::RawDecoder;
 use super::text::TextDecoder;
@@ -20,6 +22,10 @@ use crate::source::Record;
 pub enum FormatSpec {
     /// One JSON object a record.
     Json(JsonOptions),
+    /// One line of CSV a record (or several, within quotes).
+    Csv(CsvOptions),
+    /// One Avro datum a record.
+    Avro(AvroOptions),
     /// The record is one STRING, which has to be UTF-8. See [`text_schema`](super::text_schema).
     Text,
     /// The columns of Spark's Kafka source. See [`raw_schema`](super::raw_schema).
@@ -31,6 +37,8 @@ impl FormatSpec {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
+            Self::Csv(_) => "csv",
+            Self::Avro(_) => "avro",
             Self::Text => "text",
             Self::Raw => "raw",
         }
@@ -229,7 +237,7 @@ impl Format {
     fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
         match self {
             Format::Json(decoder) => {
-                let Some(payload) = record.payload else { return Err(AppendError::Tombstone) };
+                let Some(payload) = record.payload else { return Err(AppendError::NoRow) };
                 decoder.append(payload).map_err(json_error)
             }
             Format::Other(decoder) => decoder.append(record),
@@ -268,6 +276,8 @@ fn format(
         FormatSpec::Json(options) => {
             return Ok(Format::Json(JsonDecoder::new(schema, projection, options.clone())?));
         }
+        FormatSpec::Csv(options) => Box::new(CsvDecoder::new(&schema, &projection, options)?),
+        FormatSpec::Avro(options) => Box::new(AvroDecoder::new(&schema, &projection, options)?),
         FormatSpec::Text => Box::new(TextDecoder::new(&schema, &projection)?),
         FormatSpec::Raw => Box::new(RawDecoder::new(&schema, &projection)?),
     };

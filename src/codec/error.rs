@@ -199,9 +199,10 @@ pub enum AppendError {
     /// The record is bad: a dead letter.
     #[error(transparent)]
     Bad(#[from] RecordError),
-    /// The record has no value, so that there is no row (a tombstone). Nothing is wrong.
-    #[error("the record has no value")]
-    Tombstone,
+    /// There is no row in it, and nothing is wrong: a record without a value (a tombstone), a
+    /// comment or an empty line of CSV.
+    #[error("there is no row in the record")]
+    NoRow,
     /// Not the record's fault: finish the batch and append the same record again.
     #[error("the batch is full; finish it first")]
     BatchFull,

@@ -6,7 +6,9 @@
 //! the batch that its neighbours are in. That a schema registry does not answer is not a record's
 //! fault, and is told apart ([`AppendError`]).
 
+pub mod avro;
 mod columns;
+pub mod csv;
 pub mod ddl;
 pub mod dead_letter;
 mod decoder;
@@ -17,10 +19,17 @@ mod raw;
 pub mod registry;
 mod text;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use avro::{AvroOptions, AvroSchema, AvroWriter};
+pub use csv::{CsvHeader, CsvMode, CsvOptions};
 pub use ddl::{DdlError, parse_schema};
 pub use decoder::{Decoder, FormatSpec};
 pub use error::{AppendError, CodecError, Reason, RecordError};
 pub use json::{JsonDecoder, JsonOptions, TimestampFormat, UnknownFields};
 pub use metadata::{MetadataColumn, raw_schema};
-pub use registry::RegistryError;
+pub use registry::{Registry, RegistryAuth, RegistryError, RegistryOptions};
 pub use text::text_schema;

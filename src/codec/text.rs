@@ -33,7 +33,7 @@ impl TextDecoder {
 
 impl RowDecoder for TextDecoder {
     fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
-        let Some(payload) = record.payload else { return Err(AppendError::Tombstone) };
+        let Some(payload) = record.payload else { return Err(AppendError::NoRow) };
         self.rows.append(|columns, _| match columns {
             [column] => metadata::bytes(column, Some(payload)),
             _ => Ok(0),

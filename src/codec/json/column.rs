@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Decimal128Array, ListArray,
-    MapArray, PrimitiveArray, StringArray, StructArray, TimestampMicrosecondArray,
+    MapArray, StructArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Field, FieldRef, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimeUnit,
+    DataType, Date32Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimeUnit,
 };
 use arrow::error::ArrowError;
 
 use super::JsonOptions;
-use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
 use super::cursor::{Cursor, Fail};
-use crate::codec::Reason;
 use super::fields::Fields;
 use super::time::TimestampReader;
 use crate::codec::CodecError;
+use crate::codec::Reason;
+use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
 use crate::codec::columns::{not_of_its_type, primitive, strings, superseded};
 
 /// A column of the output, or of a STRUCT in it, or the elements of an ARRAY or MAP.

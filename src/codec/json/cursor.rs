@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Reason, RecordError};
 use super::scan::find_special;
+use crate::codec::{Reason, RecordError};
 
 /// That the record is bad. What is wrong with it waits in the cursor, so that the results which
 /// every field passes through stay in registers.

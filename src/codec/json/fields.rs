@@ -16,8 +16,8 @@ use arrow::error::ArrowError;
 use super::UnknownFields;
 use super::column::Column;
 use super::cursor::{Cursor, Fail};
-use crate::codec::Reason;
 use super::scan::Pattern;
+use crate::codec::Reason;
 
 /// What to do with the value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,10 +34,10 @@
 mod column;
 mod cursor;
 mod fields;
-mod number;
+pub(in crate::codec) mod number;
 mod scan;
 mod text;
-mod time;
+pub(in crate::codec) mod time;
 mod zone;
 
 #[cfg(test)]

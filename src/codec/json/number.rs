@@ -20,7 +20,7 @@ pub(super) struct Number {
 
 /// How digits beyond the scale that is wanted are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub(in crate::codec) enum Rounding {
     /// To the nearest, halves away from zero (Spark's `HALF_UP`).
     HalfUp,
     /// Towards minus infinity.
@@ -233,14 +233,14 @@ impl<'a> Cursor<'a> {
 }
 
 /// Whether the text is one JSON number and nothing else.
-pub(super) fn is_number(text: &[u8]) -> bool {
+pub(in crate::codec) fn is_number(text: &[u8]) -> bool {
     let mut cursor = Cursor::new(text, 0);
     cursor.number().is_ok() && cursor.at == text.len()
 }
 
 /// `number * 10^scale` as an integer, or None beyond the range of `i128`. `text` is a valid JSON
 /// number; it may have any number of digits, and the result is exact before it is rounded once.
-pub(super) fn scaled(text: &[u8], scale: i32, rounding: Rounding) -> Option<i128> {
+pub(in crate::codec) fn scaled(text: &[u8], scale: i32, rounding: Rounding) -> Option<i128> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),

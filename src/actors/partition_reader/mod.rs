@@ -1,4 +1,6 @@
-//! One Kafka partition: bytes in, decoded batches out, in order.
+//! One partition of a source: records in, decoded batches out, in order.
+
+mod taking;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,25 +11,26 @@ use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 
-use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch, TakeBarrier};
+use super::checkpoint_writer::{
+    CheckpointWriter, EpochInTables, EpochWanted, Part, PartOfEpoch, TakeBarrier,
+};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::{Credit, CreditPool, Reserved};
 use super::fanout::Fanout;
 use super::flow::{Item, Outlet};
 use super::supervisor::SupervisorEvent;
-use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker, now_ms};
+use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker};
 use crate::checkpoint::Position;
-use crate::codec::dead_letter::{DeadLetter, DeadLetterBuilder};
-use crate::codec::{JsonDecoder, Reason};
-use crate::source::{PartitionId, Record};
-use crate::source::kafka::{PartitionQueue, parse_split};
+use crate::codec::dead_letter::DeadLetterBuilder;
+use crate::source::{BacklogUnit, PartitionId, SplitReader};
 use crate::telemetry::events::{
-    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, RecordRejected,
-    TombstoneSkipped,
+    BatchDecoded, BatchRead, ConsumerLag, CreditWaited, ReaderMetrics, TombstoneSkipped,
 };
 use crate::telemetry::progress::{PartitionProgress, SourceProgress};
 
-/// How long a reader looks away when its queue is empty, should the wake-up call be lost.
+pub use taking::{ColumnsOf, Decoding};
+
+/// How long a reader looks away when its split is empty, should the wake-up call be lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a reader that is ahead of the others waits before it compares again.
 const AHEAD: Duration = Duration::from_millis(10);
@@ -62,8 +65,8 @@ pub struct PartitionReader {
     pub(super) name: ActorName,
     pub(super) health: Arc<Health>,
     pub(super) supervision: Supervision,
-    pub(super) queue: PartitionQueue,
-    pub(super) decoder: JsonDecoder,
+    pub(super) split: Box<dyn SplitReader>,
+    pub(super) decoding: Decoding,
     /// Where the event time stands in the decoded batch.
     pub(super) event_time: Option<usize>,
     pub(super) limits: BatchLimits,
@@ -98,6 +101,14 @@ pub struct Pending {
     scheduled: bool,
     /// The pull that a timer will make; there is never a second timer.
     timer: Option<SpawnHandle>,
+    /// Rows of a source that has columns of its own.
+    columns: Option<RecordBatch>,
+    /// The source gives no more before the next barrier.
+    limited: bool,
+    /// The source's input has ended.
+    finished: bool,
+    /// The position at the last barrier, with its epoch.
+    at_barrier: Option<(u64, i64)>,
     stopped: bool,
     failed: bool,
     ended: bool,
@@ -111,7 +122,7 @@ struct Counts {
     decode: Duration,
 }
 
-/// To a reader, from librdkafka's thread: the queue is no longer empty.
+/// To a reader, from any thread: the split may have something.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Wake;
@@ -120,7 +131,7 @@ impl PartitionReader {
     /// Reads one batch's worth, and arranges for the next.
     fn pull(&mut self, ctx: &mut Context<Self>) {
         self.pending.scheduled = false;
-        if self.pending.stopped || self.pending.ended {
+        if self.pending.stopped || self.pending.ended || self.pending.limited {
             return;
         }
         let _busy = self.health.busy();
@@ -142,12 +153,18 @@ impl PartitionReader {
         }
         let lingered =
             self.pending.filling_since.is_some_and(|since| since.elapsed() >= self.limits.linger);
-        let ended = self.end.is_some_and(|end| self.next >= end);
-        if self.is_full() || lingered || ended || self.at_boundary() {
+        let ended = self.pending.finished || self.end.is_some_and(|end| self.next >= end);
+        if self.is_full() || lingered || ended || self.pending.limited || self.at_boundary() {
             self.flush(ctx);
         }
         if ended {
             self.end_of_input();
+        } else if self.pending.limited {
+            // A bounded run need not wait for the clock; the next barrier wakes this reader.
+            self.pending.reserved = None;
+            if self.end.is_some() {
+                self.checkpoint.do_send(EpochWanted);
+            }
         } else if any {
             self.yield_then_pull(ctx);
         } else if self.pending.filling_since.is_some() {
@@ -163,94 +180,13 @@ impl PartitionReader {
     /// Whether the batch that is being filled should go on its way.
     fn is_full(&self) -> bool {
         self.pending.stopped
-            || self.decoder.len() >= self.limits.rows
-            || self.decoder.memory_bytes() >= self.limits.bytes
+            || self.pending.limited
+            || self.pending.finished
+            || self.pending.columns.is_some()
+            || self.decoding.len() >= self.limits.rows
+            || self.decoding.memory_bytes() >= self.limits.bytes
             || self.dead_letters.as_ref().is_some_and(|d| d.builder.bytes() >= self.limits.bytes)
             || self.at_boundary()
-    }
-
-    /// Takes some of what is there and decodes it. Returns whether there may be more.
-    fn take(&mut self) -> bool {
-        let began = Instant::now();
-        let mut room = self.limits.rows.saturating_sub(self.decoder.len()).clamp(1, CHUNK);
-        if let Some(boundary) = self.next_boundary() {
-            room = room.min(usize::try_from(boundary - self.next).unwrap_or(room).max(1));
-        }
-        let Self {
-            queue, decoder, dead_letters, limits, metrics, source_progress, pending, ..
-        } = self;
-        let mut next = self.next;
-        let (end, id) = (self.end, &self.id);
-        let counts = &mut pending.batch;
-        let mut overflow = false;
-        let taken = queue.take(room, |message| {
-            // Left over from before the last seek, or beyond a bounded run.
-            if overflow || message.offset < next || end.is_some_and(|end| message.offset >= end) {
-                return;
-            }
-            let (offset, read) = (next, *counts);
-            next = message.offset + 1;
-            counts.records += 1;
-            counts.bytes += message.key.map_or(0, |key| key.len() as u64);
-            let Some(payload) = message.payload else {
-                counts.tombstones += 1;
-                return;
-            };
-            counts.bytes += payload.len() as u64;
-            let verdict = if payload.len() > limits.record_bytes {
-                Err(DeadLetter::oversized(payload.len(), limits.record_bytes))
-            } else {
-                match decoder.append(payload) {
-                    Ok(()) => Ok(()),
-                    // Not the record's fault. Nothing from here on counts as read.
-                    Err(error) if error.reason == Reason::BatchFull => {
-                        (next, *counts, overflow) = (offset, read, true);
-                        return;
-                    }
-                    Err(error) => Err(DeadLetter::from(&error)),
-                }
-            };
-            if let Err(letter) = verdict {
-                RecordRejected {
-                    reader: metrics,
-                    offset: message.offset,
-                    reason: letter.reason,
-                    error: &letter.error,
-                }
-                .emit();
-                source_progress.rejected(letter.reason);
-                if let Some(route) = dead_letters {
-                    let record =
-                        Record { key: message.key, ..Record::plain(message.offset, payload) };
-                    route.builder.append(id, &record, &letter, now_ms());
-                }
-            }
-        });
-        self.next = match taken.end.filter(|_| !overflow) {
-            // Past the last record there may be control records, which nobody is shown.
-            Some(offset) => next.max(offset),
-            None => next,
-        };
-        if taken.messages > 0 {
-            self.pending.filling_since.get_or_insert(began);
-            self.pending.batch.decode += began.elapsed();
-        }
-        if overflow {
-            let limits =
-                "a batch grew past what Arrow can hold; lower the source's batch.max_bytes";
-            self.supervision.fail(&self.name, limits, Remedy::Restart);
-            self.pending.stopped = true;
-        }
-        if let Some(error) = taken.error {
-            // librdkafka retries what can be retried by itself; what reaches us can't be.
-            self.supervision.fail(
-                &self.name,
-                format_args!("{}: {} ({:?})", self.id, error.reason, error.code),
-                Remedy::Restart,
-            );
-            self.pending.stopped = true;
-        }
-        taken.messages > 0 && !self.pending.stopped
     }
 
     /// Sends what has been decoded to every query, and the dead letters to their table.
@@ -274,7 +210,11 @@ impl PartitionReader {
             _ => None,
         };
         let began = Instant::now();
-        let batch = if !self.decoder.is_empty() { Some(self.decoder.finish()?) } else { None };
+        let batch = match &mut self.decoding {
+            Decoding::Records(decoder) if !decoder.is_empty() => Some(decoder.finish()?),
+            Decoding::Records(_) => None,
+            Decoding::Columns(_) => self.pending.columns.take(),
+        };
         let took = counts.decode + began.elapsed();
         let bytes = batch.as_ref().map_or(0, RecordBatch::get_array_memory_size)
             + letters.as_ref().map_or(0, RecordBatch::get_array_memory_size);
@@ -376,10 +316,11 @@ impl PartitionReader {
     }
 
     fn lag(&self) -> Option<u64> {
-        let (topic, partition) = parse_split(&self.id.split)?;
-        let end = self.queue.known_end(topic, partition)?;
-        self.progress.ends_at(end);
-        u64::try_from(end.saturating_sub(self.next)).ok()
+        let left = self.split.backlog()?;
+        if self.split.backlog_unit() == BacklogUnit::Records {
+            self.progress.ends_at(self.next.saturating_add_unsigned(left));
+        }
+        Some(left)
     }
 
     fn show_lag(&self) {
@@ -446,7 +387,7 @@ impl Actor for PartitionReader {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(usize::MAX);
         let address = ctx.address();
-        self.queue.on_nonempty(move || address.do_send(Wake));
+        self.split.on_ready(Box::new(move || address.do_send(Wake)));
         self.pull(ctx);
     }
 }
@@ -480,6 +421,8 @@ impl Handler<TakeBarrier> for PartitionReader {
             self.pending.reserved = None;
         }
         self.fanout.barrier(barrier.epoch);
+        self.split.barrier(barrier.epoch);
+        self.pending.at_barrier = Some((barrier.epoch, self.next));
         if let Some(route) = &self.dead_letters {
             route.table.send(0, Item::Barrier(barrier.epoch));
         }
@@ -490,5 +433,21 @@ impl Handler<TakeBarrier> for PartitionReader {
                 position: Position { next: self.next, max_event_time: self.max_event_time },
             },
         });
+        if std::mem::take(&mut self.pending.limited) && !self.pending.scheduled {
+            self.schedule(Duration::ZERO, ctx);
+        }
+    }
+}
+
+impl Handler<EpochInTables> for PartitionReader {
+    type Result = ();
+
+    fn handle(&mut self, done: EpochInTables, _: &mut Self::Context) {
+        let _busy = self.health.busy();
+        if let Some((epoch, next)) = self.pending.at_barrier
+            && epoch == done.epoch
+        {
+            self.split.durable(next);
+        }
     }
 }

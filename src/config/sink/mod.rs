@@ -1,12 +1,17 @@
 //! `[queries.NAME.sink]` and `[detectors.NAME.sink]`: reading them.
 
+mod kafka;
+mod local;
+mod postgres;
+
 use std::collections::BTreeMap;
 
 use super::diagnostics::ConfigError;
 use super::document::Value;
-use super::model::{Compression, DeltaSinkSettings};
+use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings};
 use super::section::Section;
 use super::suggest;
+use super::values::COLUMNS;
 
 const PATH: &str = "a directory, relative to the working directory or absolute";
 
@@ -14,7 +19,86 @@ const PATH: &str = "a directory, relative to the working directory or absolute";
 const OBJECT_STORES: &[&str] =
     &["s3", "s3a", "s3n", "gs", "az", "adl", "abfs", "abfss", "wasb", "wasbs", "hdfs", "dbfs"];
 
-/// `default_path`: for sinks that may leave `path` out.
+#[derive(Clone, Copy)]
+enum Kind {
+    Delta,
+    Kafka,
+    Postgres,
+    Files,
+    Console,
+    Memory,
+}
+
+/// A sink of a query that has this output mode, and its name if it has one.
+pub(crate) fn read(
+    section: &Section<'_>,
+    mode: OutputMode,
+) -> Option<(Option<String>, SinkSettings)> {
+    let Some(entry) = section.entry("type") else {
+        section.missing("type", "\"delta\"");
+        return None;
+    };
+    let kind = section.choose(
+        "type",
+        &entry.node,
+        &[
+            ("delta", Kind::Delta),
+            ("kafka", Kind::Kafka),
+            ("postgres", Kind::Postgres),
+            ("files", Kind::Files),
+            ("console", Kind::Console),
+            ("memory", Kind::Memory),
+        ],
+        &[
+            ("parquet", "write \"files\", and `format = \"parquet\"`"),
+            ("json", "write \"files\", and `format = \"ndjson\"`"),
+            ("ndjson", "write \"files\", and `format = \"ndjson\"`"),
+            ("csv", "write \"files\", and `format = \"csv\"`"),
+            ("jdbc", "write \"postgres\""),
+            ("postgresql", "write \"postgres\""),
+            ("foreachBatch", "write several [[queries.NAME.sinks]]"),
+        ],
+    )?;
+    let name = name(section);
+    let settings = match kind {
+        Kind::Delta => {
+            let key = key(section, mode == OutputMode::Update, "mode = \"update\"");
+            read_delta(section, None).map(|delta| DeltaSinkSettings { key, ..delta })
+        }
+        .map(SinkSettings::Delta),
+        Kind::Kafka => kafka::read(section).map(SinkSettings::Kafka),
+        Kind::Postgres => postgres::read(section, mode).map(SinkSettings::Postgres),
+        Kind::Files => local::read_files(section, mode).map(SinkSettings::Files),
+        Kind::Console => Some(SinkSettings::Console(local::read_console(section))),
+        Kind::Memory => Some(SinkSettings::Memory(local::read_memory(section))),
+    };
+    section.finish();
+    Some((name, settings?))
+}
+
+/// The `name` of one of several sinks.
+fn name(section: &Section<'_>) -> Option<String> {
+    const NAME: &str = "letters, digits, `_` and `-`, at most 64";
+    let found = section.string("name", NAME)?;
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !found.unresolved && (found.text.len() > 64 || !found.text.chars().all(valid)) {
+        section.reject("name", found.node, NAME, None);
+    }
+    Some(found.text.to_owned())
+}
+
+/// The columns by which a row replaces another, where there is such a thing.
+fn key(section: &Section<'_>, replaces: bool, expected: &str) -> Vec<String> {
+    let key = section.some_columns("key", COLUMNS);
+    if !replaces && let Some(entry) = section.entry("key") {
+        let error = ConfigError::new("`key` has no effect: rows are only added")
+            .expected(format!("`{expected}`, or no `key`"));
+        section.report("key", &entry.key_at, error);
+    }
+    key
+}
+
+/// `default_path`: for sinks that may leave `path` out. `finish` is the caller's.
 pub(crate) fn read_delta(
     section: &Section<'_>,
     default_path: Option<String>,
@@ -27,20 +111,12 @@ pub(crate) fn read_delta(
         }
         (true, _) => table_path(section),
     };
-    let mut partition_by: Vec<String> = Vec::new();
-    for column in section.strings("partition_by", "names of columns of the query") {
-        if partition_by.iter().any(|other| other == column.text) {
-            let error = ConfigError::new(format!("{} is listed twice", column.node.shown()))
-                .expected("each column once");
-            section.report("partition_by", &column.node.at, error);
-        } else {
-            partition_by.push(column.text.to_owned());
-        }
-    }
+    let partition_by = section.columns("partition_by", COLUMNS);
     let settings = DeltaSinkSettings {
         path: String::new(),
         partition_by,
-        compression: compression(section),
+        key: Vec::new(),
+        compression: parquet_compression(section),
         target_file_size: section.size("target_file_size", 64 << 20, 64 << 10, 4 << 30),
         evolve: section.choice(
             "evolve",
@@ -55,7 +131,6 @@ pub(crate) fn read_delta(
         checkpoint_interval: section.integer("checkpoint_interval", 1, 100_000).unwrap_or(10),
         properties: properties(&section.section("properties")),
     };
-    section.finish();
     path.map(|path| DeltaSinkSettings { path, ..settings })
 }
 
@@ -83,7 +158,7 @@ pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
     Some(found.text.to_owned())
 }
 
-fn compression(section: &Section<'_>) -> Compression {
+fn parquet_compression(section: &Section<'_>) -> Compression {
     const EXPECTED: &str =
         "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
     const NAMES: [(&str, Compression); 4] = [
@@ -101,10 +176,7 @@ fn compression(section: &Section<'_>) -> Compression {
     if let Some((_, compression)) = NAMES.iter().find(|(name, _)| *name == text) {
         return *compression;
     }
-    let level = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')'));
-    if let Some(level) = level.and_then(|level| level.trim().parse().ok())
-        && (1..=22).contains(&level)
-    {
+    if let Some(level) = level(text) {
         return Compression::Zstd(level);
     }
     let help = match text {
@@ -114,6 +186,12 @@ fn compression(section: &Section<'_>) -> Compression {
     };
     section.reject("compression", found.node, EXPECTED, help);
     Compression::Snappy
+}
+
+/// The level of `zstd(LEVEL)`, if it is one.
+fn level(text: &str) -> Option<i32> {
+    let level = text.strip_prefix("zstd(")?.strip_suffix(')')?.trim().parse().ok()?;
+    (1..=22).contains(&level).then_some(level)
 }
 
 fn properties(section: &Section<'_>) -> BTreeMap<String, String> {
