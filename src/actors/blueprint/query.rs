@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{ConfigError, ConfigErrors, OutputMode, QuerySettings, Settings};
-use crate::sql::{QueryPlan, SqlError, plan};
+use crate::sql::{Catalog, QueryPlan, QueryRequest, SqlError, plan};
 
 use super::source::SourceBlueprint;
 
@@ -21,7 +21,9 @@ pub(super) fn plan_queries(
             errors.push(settings.error_at(&["queries", &query.name], "not wired yet", None));
             continue;
         }
-        match plan(&query.name, &query.sql, &tables) {
+        let request =
+            QueryRequest { name: &query.name, sql: &query.sql, ..QueryRequest::default() };
+        match plan(&request, &Catalog { sources: &tables, ..Catalog::default() }) {
             Ok(plan) => planned.push((index, Arc::new(plan))),
             Err(error) => errors.push(sql_error(settings, query, &error)),
         }
