@@ -72,8 +72,8 @@ impl JoinPlan {
 
     pub(crate) fn operator_on(&self, clock: WallClock) -> Result<Join, OperatorError> {
         let failed = OperatorError::evaluate(&self.query);
-        let left = self.side(&self.left)?;
-        let right = self.side(&self.right)?;
+        let left = self.side(&self.left, &self.right)?;
+        let right = self.side(&self.right, &self.left)?;
         let types = [left.layout.key_types(), right.layout.key_types()];
         let same = types[0].len() == types[1].len()
             && types[0].iter().zip(&types[1]).all(|(left, right)| left.equals_datatype(right));
@@ -108,22 +108,26 @@ impl JoinPlan {
         })
     }
 
-    fn side(&self, side: &JoinSide) -> Result<Side, OperatorError> {
-        let failed = OperatorError::evaluate(&self.query);
-        let layout =
-            KeyLayout::new(&side.input, &side.keys, side.time.as_ref()).map_err(&failed)?;
-        let expiry = match (side.keep_us, self.ttl_us) {
-            (Some(_), _) if layout.time.is_none() => {
-                return Err(bad_plan(
-                    &self.query,
-                    "rows that are kept by event time need a column with the event time",
-                ));
-            }
+    fn expiry(&self, side: &JoinSide) -> Expiry {
+        match (side.keep_us, self.ttl_us) {
             (Some(keep), _) => Expiry::Event(keep),
             (None, Some(ttl)) => Expiry::Wall(ttl.max(0)),
             (None, None) => Expiry::Never,
-        };
-        Side::new(layout, expiry).map_err(failed)
+        }
+    }
+
+    fn side(&self, side: &JoinSide, other: &JoinSide) -> Result<Side, OperatorError> {
+        let failed = OperatorError::evaluate(&self.query);
+        let layout =
+            KeyLayout::new(&side.input, &side.keys, side.time.as_ref()).map_err(&failed)?;
+        let expiry = self.expiry(side);
+        if layout.time.is_none() && matches!(expiry, Expiry::Event(_)) {
+            return Err(bad_plan(
+                &self.query,
+                "rows that are kept by event time need a column with the event time",
+            ));
+        }
+        Side::new(layout, expiry, expiry.shift(self.expiry(other))).map_err(failed)
     }
 
     /// What stands beside each sender of input 0 (left) or 1 (right).
@@ -488,5 +492,22 @@ impl Operator for Join {
 
     fn watermark(&self) -> Option<i64> {
         self.watermark
+    }
+
+    /// A row that is kept comes out when its partner arrives or when it is due, by which time the
+    /// watermark has passed its event time by as much as it is kept. Like Spark's
+    /// `produceOutputWatermark`, the lower of both sides, since what follows may go by either.
+    fn output_watermark(&self) -> Option<i64> {
+        let mark = self.watermark?;
+        if mark == i64::MAX {
+            return Some(mark);
+        }
+        let shown = if self.kind == JoinKind::LeftSemi { 1 } else { 2 };
+        let behind = self.sides[..shown].iter().filter_map(|side| match side.expiry {
+            // A row that is not due has a time of at least this, and late is what is not after.
+            Expiry::Event(keep) => Some(mark.saturating_sub(keep).saturating_sub(1)),
+            Expiry::Never | Expiry::Wall(_) => None,
+        });
+        behind.chain([mark]).min()
     }
 }

@@ -22,8 +22,9 @@ use crate::sql::new_batch;
 
 /// Panes in the time that rows are kept: so much more than is needed stays in memory.
 const PANES: i64 = 16;
-/// A pane is not shorter than 2^22 us, about four seconds: each costs a segment an epoch.
-const MIN_SHIFT: u32 = 22;
+/// A pane is not shorter than 2^24 us, about 17 s: each costs a segment an epoch, and how far rows
+/// come ahead of the watermark is not known.
+const MIN_SHIFT: u32 = 24;
 /// About 71 minutes, for rows that are kept for ever.
 const NEVER_SHIFT: u32 = 32;
 /// Batches with fewer rows than this are small ...
@@ -62,13 +63,18 @@ impl Expiry {
         }
     }
 
-    fn shift(self) -> u32 {
-        match self {
-            Self::Never => NEVER_SHIFT,
-            Self::Event(keep) | Self::Wall(keep) => {
-                (keep.max(0) / PANES).checked_ilog2().unwrap_or(0).max(MIN_SHIFT)
-            }
+    /// The length of panes, as a power of two of microseconds. A side that keeps its rows for less
+    /// than the other cuts them as coarsely: it is the other one that sets the size of the state.
+    pub(super) fn shift(self, other: Self) -> u32 {
+        let keep = |expiry| match expiry {
+            Self::Never => 0,
+            Self::Event(keep) | Self::Wall(keep) => keep.max(0),
+        };
+        if self == Self::Never {
+            return NEVER_SHIFT;
         }
+        let longer = keep(self).max(keep(other));
+        (longer / PANES).checked_ilog2().unwrap_or(0).max(MIN_SHIFT)
     }
 }
 
@@ -128,12 +134,12 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(layout: KeyLayout, expiry: Expiry) -> Result<Self> {
+    pub(super) fn new(layout: KeyLayout, expiry: Expiry, shift: u32) -> Result<Self> {
         Ok(Self {
             codec: KeyCodec::new(&layout.key_types())?,
             layout,
             expiry,
-            shift: expiry.shift(),
+            shift,
             stored: vec![],
             free: vec![],
             panes: BTreeMap::new(),
