@@ -44,10 +44,12 @@ mod tumbling;
 
 pub(crate) use functions::AggregateSet;
 pub use plan::AggregatePlan;
+pub(crate) use pre::canonical;
 pub use pre::{PartialBatch, PreAggregator};
 pub use running::RunningState;
 pub use session::SessionState;
 pub use shard::split_by_shard;
+pub(crate) use shard::{hash_keys, shard_of};
 pub use sliding::SlidingState;
 pub use tumbling::TumblingState;
 

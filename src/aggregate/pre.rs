@@ -273,7 +273,7 @@ fn arguments(
 }
 
 /// Keys that are equal in Spark made equal in bits: one zero, one NaN.
-fn canonical(key: ArrayRef) -> ArrayRef {
+pub(crate) fn canonical(key: ArrayRef) -> ArrayRef {
     match key.data_type() {
         DataType::Float32 => {
             let key: PrimitiveArray<Float32Type> =

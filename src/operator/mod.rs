@@ -8,15 +8,25 @@
 //! rows --Router--> a part for each shard --Operator--> rows of the operator's output
 //! ```
 //!
-//! Operators are plain data structures: no I/O, no clock, one thread at a time. What is due and
-//! when is their caller's business: rows and watermarks in any order; at a barrier first
-//! [`Operator::trigger`], then [`Operator::snapshot`].
+//! Operators are plain data structures: no I/O, one thread at a time, and no clock but where state
+//! is kept by processing time. What is due and when is their caller's business: rows and watermarks
+//! in any order; at a barrier first [`Operator::trigger`], then [`Operator::snapshot`].
 
+pub mod dedup;
 mod error;
+mod index;
+pub mod join;
+mod keyed;
+mod segment;
+#[cfg(test)]
+mod testing;
+mod wall;
 
 use arrow::array::RecordBatch;
 
+pub use dedup::{DedupPlan, Keep};
 pub use error::OperatorError;
+pub use join::{JoinKind, JoinPlan, JoinSide};
 
 /// One shard of a stateful operator.
 pub trait Operator: Send {

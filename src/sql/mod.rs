@@ -41,7 +41,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
 pub use bind::BoundMap;
-pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr};
+pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
