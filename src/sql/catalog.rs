@@ -28,9 +28,21 @@ pub struct QueryRequest<'a> {
 pub struct DropDuplicates {
     /// The columns that have to be equal, without regard to case; all if empty.
     pub columns: Vec<String>,
-    /// A key is forgotten once the watermark has passed its first row's event time by the
-    /// watermark's delay; the event time need not be among the columns.
-    pub within_watermark: bool,
+    /// How long a key is remembered.
+    pub within: Within,
+}
+
+/// How long a deduplication remembers a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Within {
+    /// If the columns hold event time, until the watermark has passed it; otherwise until the
+    /// watermark has passed the first row's event time by its own delay.
+    #[default]
+    Watermark,
+    /// Until the watermark has passed the first row's event time by so many microseconds.
+    EventTime(i64),
+    /// For so many microseconds after the first row came.
+    Wall(i64),
 }
 
 /// All that queries can read. A name means one thing.

@@ -13,9 +13,10 @@ use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
 use crate::sink::TargetSpec;
 use crate::sink::console::{ConsoleOptions, ConsoleOutput, Show};
+use crate::sink::delta_table::DeltaTableOptions;
 use crate::sink::files::{FileCompression, FileFormat, FilesOptions};
 use crate::sink::memory::{MemoryOptions, MemoryTable};
-use crate::sql::OutputMode;
+use crate::sql::{FinishPlan, OutputMode, QueryPlan};
 
 use super::source::SourceBlueprint;
 use super::{DEAD_LETTERS, find_column, source_names};
@@ -57,6 +58,8 @@ pub struct StagedTarget {
     pub mode: OutputMode,
     /// The columns by which a row replaces another.
     pub keys: Vec<String>,
+    /// ORDER BY and LIMIT over all rows of a trigger.
+    pub finish: Option<FinishPlan>,
 }
 
 /// What the rows of a sink are.
@@ -113,7 +116,20 @@ pub(super) fn query_sinks(
                         ));
                     }
                 }
-                SinkTarget::Table(table_spec(delta, plan.output_schema.clone()))
+                let table = table_spec(delta, plan.output_schema.clone());
+                match plan.mode {
+                    OutputMode::Update if plan.is_aggregated() => {
+                        match update_keys(settings, query, place, &delta.key, plan) {
+                            Ok(keys) => staged(delta_table(table), plan, keys),
+                            Err(error) => {
+                                errors.push(error);
+                                continue;
+                            }
+                        }
+                    }
+                    OutputMode::Complete => staged(delta_table(table), plan, Vec::new()),
+                    OutputMode::Append | OutputMode::Update => SinkTarget::Table(table),
+                }
             }
             other => {
                 let Some(spec) = target_spec(other) else {
@@ -121,12 +137,7 @@ pub(super) fn query_sinks(
                     errors.push(settings.error_at(&path, "not wired yet", None));
                     continue;
                 };
-                SinkTarget::Staged(Box::new(StagedTarget {
-                    spec,
-                    schema: plan.output_schema.clone(),
-                    mode: plan.mode,
-                    keys: Vec::new(),
-                }))
+                staged(spec, plan, plan.key_columns().unwrap_or_default())
             }
         };
         sinks.push(SinkBlueprint {
@@ -139,6 +150,45 @@ pub(super) fn query_sinks(
         });
     }
     if errors.is_empty() { Ok(sinks) } else { Err(errors) }
+}
+
+fn staged(spec: TargetSpec, plan: &QueryPlan, keys: Vec<String>) -> SinkTarget {
+    SinkTarget::Staged(Box::new(StagedTarget {
+        spec,
+        schema: plan.output_schema.clone(),
+        mode: plan.mode,
+        keys,
+        finish: plan.finish.clone(),
+    }))
+}
+
+fn delta_table(table: TableSpec) -> TargetSpec {
+    TargetSpec::DeltaTable(DeltaTableOptions { table })
+}
+
+/// The columns by which a row replaces an earlier one.
+fn update_keys(
+    settings: &Settings,
+    query: &QuerySettings,
+    place: usize,
+    configured: &[String],
+    plan: &QueryPlan,
+) -> Result<Vec<String>, ConfigError> {
+    for column in configured {
+        find_column(&plan.output_schema, column).map_err(|help| {
+            let message = format!("the query's output has no column '{column}'");
+            settings.error_at_sink(query, place, "key", message, help)
+        })?;
+    }
+    if !configured.is_empty() {
+        return Ok(configured.to_vec());
+    }
+    plan.key_columns().ok_or_else(|| {
+        let message = "the query's output does not hold all that it groups by, so nothing tells \
+                       which row replaces which";
+        let help = "select every GROUP BY expression, or name the columns: key = [\"…\"]";
+        settings.error_at_sink(query, place, "key", message, Some(help.to_owned()))
+    })
 }
 
 fn target_spec(sink: &SinkSettings) -> Option<TargetSpec> {

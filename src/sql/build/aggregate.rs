@@ -129,7 +129,8 @@ impl Builder<'_> {
         if let Some((_, Timed::Call { time, windows, text, .. })) =
             timed.iter().find(|(_, timed)| matches!(timed, Timed::Call { .. }))
         {
-            let Some(mark) = flow.mark(time).and_then(|mark| mark.as_time().map(|time| (mark, time)))
+            let Some(mark) =
+                flow.mark(time).and_then(|mark| mark.as_time().map(|time| (mark, time)))
             else {
                 return Ok(None);
             };
@@ -282,9 +283,8 @@ impl Builder<'_> {
 
     /// Why a window's time is no event time.
     fn no_event_time(&self, time: &Expr, flow: &Flow) -> SqlError {
-        let at = |error: SqlError| {
-            error.at_location(self.landmarks.window.or(self.landmarks.group_by))
-        };
+        let at =
+            |error: SqlError| error.at_location(self.landmarks.window.or(self.landmarks.group_by));
         for branch in &flow.branches {
             let level = branch.chain.steps.len();
             let column = match branch.chain.origin(time, level) {
@@ -414,11 +414,8 @@ impl Builder<'_> {
         let Some(panes) = panes.filter(|_| self.request.mode == OutputMode::Append) else {
             return marks;
         };
-        let window = Mark {
-            kind: MarkKind::Window(panes.windows),
-            lag: panes.behind,
-            delay: panes.delay,
-        };
+        let window =
+            Mark { kind: MarkKind::Window(panes.windows), lag: panes.behind, delay: panes.delay };
         for (index, part) in &panes.columns {
             marks[*index] = match part {
                 WindowPart::Both => Some(window),

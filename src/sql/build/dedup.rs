@@ -7,16 +7,16 @@ use datafusion::logical_expr::Expr;
 
 use super::{Builder, Flow};
 use crate::operator::{DedupPlan, Keep};
-use crate::sql::catalog::DropDuplicates;
+use crate::sql::OperatorKind;
+use crate::sql::catalog::{DropDuplicates, Within};
 use crate::sql::error::{SqlError, suggestion};
 use crate::sql::marks::{Mark, MarkKind};
-use crate::sql::OperatorKind;
 
 impl Builder<'_> {
     pub(super) fn distinct(&mut self, flow: Flow) -> Result<Flow, SqlError> {
         let at = self.landmarks.distinct;
         let keys: Vec<usize> = (0..flow.schema.fields().len()).collect();
-        let keep = self.keep(&flow, &keys, false).map_err(|error| error.at_location(at))?;
+        let keep = self.keep(&flow, &keys, None).map_err(|error| error.at_location(at))?;
         self.deduplicate(flow, &keys, keep)
     }
 
@@ -44,7 +44,7 @@ impl Builder<'_> {
         if keys.is_empty() {
             keys = (0..fields.len()).collect();
         }
-        let keep = self.keep(&flow, &keys, request.within_watermark)?;
+        let keep = self.keep(&flow, &keys, Some(request.within))?;
         self.deduplicate(flow, &keys, keep)
     }
 
@@ -53,7 +53,7 @@ impl Builder<'_> {
         &self,
         flow: &Flow,
         keys: &[usize],
-        within_watermark: bool,
+        within: Option<Within>,
     ) -> Result<(Keep, Option<Timed>), SqlError> {
         let marks = flow.marks();
         let timed = |index: usize| {
@@ -67,18 +67,26 @@ impl Builder<'_> {
             };
             Some(Timed { time, mark })
         };
-        if within_watermark {
-            let Some(found) = (0..marks.len()).find_map(timed) else {
-                return Err(SqlError::new(
+        let anywhere = || {
+            (0..marks.len()).find_map(timed).ok_or_else(|| {
+                SqlError::new(
                     "dropping duplicates within the watermark needs event time with a watermark \
                      among the query's columns",
                 )
-                .hint("SELECT the source's event time column, and give the source a watermark"));
-            };
-            return Ok((Keep::EventTime { us: found.mark.delay }, Some(found)));
+                .hint("SELECT the source's event time column, and give the source a watermark")
+            })
+        };
+        match within {
+            Some(Within::Wall(us)) => return Ok((Keep::Wall { us }, None)),
+            Some(Within::EventTime(us)) => return Ok((Keep::EventTime { us }, Some(anywhere()?))),
+            Some(Within::Watermark) | None => {}
         }
         if let Some(found) = keys.iter().copied().find_map(timed) {
             return Ok((Keep::UntilWatermark, Some(found)));
+        }
+        if within.is_some() {
+            let found = anywhere()?;
+            return Ok((Keep::EventTime { us: found.mark.delay }, Some(found)));
         }
         match self.request.state_ttl_us {
             Some(us) => Ok((Keep::Wall { us }, None)),

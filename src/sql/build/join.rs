@@ -48,10 +48,10 @@ impl Builder<'_> {
             (false, false) => self.stream_stream(join, left, right, condition),
             (false, true) => self.stream_static(join, left, right, condition, true),
             (true, false) => self.stream_static(join, right, left, condition, false),
-            (true, true) => Err(SqlError::new(
-                "a join of two tables that do not stream is not supported",
-            )
-            .hint("join each of them with the stream")),
+            (true, true) => {
+                Err(SqlError::new("a join of two tables that do not stream is not supported")
+                    .hint("join each of them with the stream"))
+            }
         };
         joined.map_err(|error| error.at_location(at))
     }
@@ -168,7 +168,8 @@ impl Builder<'_> {
             .hint("add an equality of the two sides to ON, as in ON a.id = b.id"));
         }
         let bounds = Bounds::of(&condition.all, &left, &right);
-        let times = (side_time(&left, bounds.left.as_ref()), side_time(&right, bounds.right.as_ref()));
+        let times =
+            (side_time(&left, bounds.left.as_ref()), side_time(&right, bounds.right.as_ref()));
         // left - right is at most `at_most`: a right row is done that long after it, and so on.
         let keep_right = bounds.at_most;
         let keep_left = bounds.at_least.map(i64::saturating_neg);
