@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
@@ -40,29 +41,26 @@ pub(super) fn client_config(verify: Verify, roots: Option<&str>) -> Result<Clien
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
-    Ok(match verify {
-        Verify::Host => builder.with_root_certificates(load(roots)?).with_no_client_auth(),
-        Verify::Authority | Verify::Nothing => {
-            let chain = match verify {
-                Verify::Nothing => None,
-                _ => Some(
-                    WebPkiServerVerifier::builder_with_provider(
-                        Arc::new(load(roots)?),
-                        provider.clone(),
-                    )
+    let (chain, pinned) = match verify {
+        Verify::Nothing => (None, Vec::new()),
+        Verify::Authority | Verify::Host => {
+            let (store, certificates) = load(roots)?;
+            let chain =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
                     .build()
-                    .map_err(|e| e.to_string())?,
-                ),
-            };
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Lenient { provider, chain }))
-                .with_no_client_auth()
+                    .map_err(|e| e.to_string())?;
+            (Some(chain), certificates)
         }
-    })
+    };
+    let verifier = Verifier { provider, chain, pinned, host: verify == Verify::Host };
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
-fn load(roots: Option<&str>) -> Result<RootCertStore, String> {
+/// The authorities, and the certificates themselves where the user has named them.
+fn load(roots: Option<&str>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
     let path = match roots {
         Some(path) if path != "system" => PathBuf::from(path),
         _ => std::env::var_os("SSL_CERT_FILE")
@@ -72,28 +70,37 @@ fn load(roots: Option<&str>) -> Result<RootCertStore, String> {
     };
     let unreadable =
         |e: &dyn std::fmt::Display| format!("the certificates in {}: {e}", path.display());
+    let named = roots.is_some_and(|roots| roots != "system");
     let mut store = RootCertStore::empty();
+    let mut pinned = Vec::new();
     for certificate in
         CertificateDer::pem_file_iter(Path::new(&path)).map_err(|e| unreadable(&e))?
     {
         let certificate = certificate.map_err(|e| unreadable(&e))?;
         // Bundles hold old certificates that are no use to anyone; those are passed over.
-        let added = store.add(certificate);
-        if roots.is_some_and(|roots| roots != "system") {
+        let added = store.add(certificate.clone());
+        if named {
             added.map_err(|e| unreadable(&e))?;
+            pinned.push(certificate);
         }
     }
-    if store.is_empty() { Err(unreadable(&"there are none")) } else { Ok(store) }
+    if store.is_empty() { Err(unreadable(&"there are none")) } else { Ok((store, pinned)) }
 }
 
-/// Accepts certificates of any host, signed by a known authority if there is a chain to verify.
+/// Checks what `sslmode` asks for, and no more.
 #[derive(Debug)]
-struct Lenient {
+struct Verifier {
     provider: Arc<CryptoProvider>,
+    /// None: whatever the server shows is taken.
     chain: Option<Arc<WebPkiServerVerifier>>,
+    /// Certificates that the user trusts by name. A server may show one of them itself: that is how
+    /// certificates that are signed by nobody else are used with PostgreSQL, and webpki alone
+    /// refuses it.
+    pinned: Vec<CertificateDer<'static>>,
+    host: bool,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -103,12 +110,18 @@ impl ServerCertVerifier for Lenient {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        if self.pinned.iter().any(|certificate| certificate == end_entity) {
+            if self.host {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
         // The name is checked last: if nothing but the name is wrong, all that was asked for is
         // right.
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if !self.host => Ok(ServerCertVerified::assertion()),
             other => other,
         }
     }

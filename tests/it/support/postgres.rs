@@ -121,11 +121,7 @@ impl Postgres {
     /// What a query gives: a line for each row, columns divided by `|`, NULL as `NULL`.
     pub fn query(&self, sql: &str) -> String {
         let output = self.psql(sql);
-        assert!(
-            output.status.success(),
-            "{sql}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("psql speaks UTF-8").trim_end().to_owned()
     }
 
