@@ -80,7 +80,7 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             "  query     {:<20} {what} of {} -> {}\n",
             query.name,
             reads(&query.plan).join(", "),
-            uris(blueprint, query).join(", ")
+            addresses(blueprint, query).join(", ")
         );
     }
     for detector in &blueprint.detectors {
@@ -89,7 +89,7 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             detector.name,
             detector.spec.kind(),
             blueprint.queries[detector.query].name,
-            blueprint.tables[detector.table].spec.uri
+            blueprint.sinks[detector.sink].address()
         );
     }
     text
@@ -109,8 +109,8 @@ fn reads(plan: &QueryPlan) -> Vec<&str> {
     names
 }
 
-fn uris<'a>(blueprint: &'a Blueprint, query: &QueryBlueprint) -> Vec<&'a str> {
-    query.tables.iter().map(|table| blueprint.tables[*table].spec.uri.as_str()).collect()
+fn addresses(blueprint: &Blueprint, query: &QueryBlueprint) -> Vec<String> {
+    query.sinks.iter().map(|sink| blueprint.sinks[*sink].address()).collect()
 }
 
 fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
@@ -138,14 +138,14 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
                 "id": operator.id,
                 "fingerprint": operator.fingerprint,
             })).collect::<Vec<_>>(),
-            "tables": uris(blueprint, query),
+            "sinks": addresses(blueprint, query),
             "columns": columns(&query.plan.output_schema),
         })).collect::<Vec<_>>(),
         "detectors": blueprint.detectors.iter().map(|detector| json!({
             "name": &*detector.name,
             "kind": detector.spec.kind(),
             "query": &*blueprint.queries[detector.query].name,
-            "table": blueprint.tables[detector.table].spec.uri,
+            "table": blueprint.sinks[detector.sink].address(),
         })).collect::<Vec<_>>(),
     })
 }

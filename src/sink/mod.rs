@@ -25,6 +25,7 @@ pub mod delta_table;
 mod disk;
 mod error;
 pub mod files;
+mod json;
 pub mod kafka;
 pub mod memory;
 pub mod postgres;

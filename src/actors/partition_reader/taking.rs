@@ -136,8 +136,8 @@ impl PartitionReader {
             } else {
                 match decoder.append(&record) {
                     Ok(()) => return,
-                    Err(AppendError::Tombstone) => {
-                        counts.tombstones += 1;
+                    Err(AppendError::NoRow) => {
+                        counts.tombstones += u64::from(record.payload.is_none());
                         return;
                     }
                     Err(AppendError::Bad(error)) => DeadLetter::from(&error),

@@ -103,6 +103,8 @@ pub enum PipelineError {
 pub struct RunOptions {
     /// Read what is there when the run begins, then stop.
     pub available_now: bool,
+    /// Of such a run: in one epoch.
+    pub once: bool,
     /// Take positions from the tables where they are ahead of the checkpoint.
     pub resume_from_table: bool,
 }
@@ -174,6 +176,7 @@ impl PipelineSupervisor {
                 store: Arc::new(store),
                 progress,
                 resume_from_table: options.resume_from_table,
+                once: options.once,
             },
             available_now: options.available_now,
             tell,
@@ -336,7 +339,9 @@ impl PipelineSupervisor {
             if let Some(id) = described.only_partition() {
                 let failed =
                     |error| StartError::Source { source_name: described.name.to_string(), error };
-                let mut split = described.open(&self.parts.blueprint.settings).map_err(failed)?;
+                let mut split = described
+                    .open(&self.parts.blueprint.settings, self.parts.once)
+                    .map_err(failed)?;
                 if self.available_now && !source.ends.contains_key(&id) {
                     source.ends.insert(id, split.bound().map_err(failed)?);
                 }
@@ -582,14 +587,20 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     for source in &blueprint.sources {
         progress.source(&source.name).describe(source.input.kind(), &source.input.describe());
     }
-    for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
+    for query in &blueprint.queries {
+        let settings = &blueprint.settings.queries[query.settings];
         let operators = &query.plan.operators;
         let fingerprint = operators.last().map_or("", |operator| operator.fingerprint.as_str());
         let windowed = query.plan.window_us().is_some();
-        progress.query(&query.name).describe(fingerprint, "append", &settings.sql, windowed);
+        progress.query(&query.name).describe(
+            fingerprint,
+            settings.mode.name(),
+            &settings.sql,
+            windowed,
+        );
     }
-    for table in &blueprint.tables {
-        progress.sink(&table.sink).describe("delta", &table.spec.uri);
+    for sink in &blueprint.sinks {
+        progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
     }
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);

@@ -129,9 +129,7 @@ impl StagedSink {
         fail::fail_point!("staged::prepare");
         let (staged, memory) = match &mut self.open {
             Some(spill) => spill.finish().await?,
-            None => {
-                (Staged { token: Uuid::new_v4().simple().to_string(), ..Staged::default() }, None)
-            }
+            None => (Staged { token: new_token(), ..Staged::default() }, None),
         };
         self.open = None;
         let rows = StagedRows::new(self.context.schema.clone(), staged.clone(), &self.dir, memory);
@@ -274,9 +272,21 @@ impl StagedSink {
     }
 }
 
-/// The directory of one sink below the staging directory; a sink's name may hold characters that a
-/// file's may not.
+/// Names rows among all in the world: 63 random bits in hexadecimal, because a Delta table keeps
+/// them as the version of a transaction.
+fn new_token() -> String {
+    // Six of the lower half's bits are the version's and variant's; two identifiers make up for it.
+    let (one, other) = (Uuid::new_v4().as_u64_pair(), Uuid::new_v4().as_u64_pair());
+    format!("{:016x}", (one.0 ^ other.1) >> 1)
+}
+
+/// The directory of one sink below the staging directory.
 pub fn directory(dir: &Path, name: &str) -> PathBuf {
+    dir.join(escape(name))
+}
+
+/// A name fit for a file: a sink's may hold characters that a file's may not.
+pub(crate) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for character in name.chars() {
         if character.is_ascii_alphanumeric() || matches!(character, '_' | '-') {
@@ -287,5 +297,5 @@ pub fn directory(dir: &Path, name: &str) -> PathBuf {
             }
         }
     }
-    dir.join(escaped)
+    escaped
 }

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::row::{RowConverter, SortField};
 
-use super::Staged;
+use super::{Staged, new_token};
 use crate::sink::error::SinkError;
 
 /// The rows of one epoch. Cheap to clone; can be read any number of times.
@@ -54,8 +54,7 @@ impl StagedRows {
     /// Rows of an epoch that never was on disk; for targets that are used without staging.
     pub fn in_memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let token = uuid::Uuid::new_v4().simple().to_string();
-        let staged = Staged { token, rows, ..Staged::default() };
+        let staged = Staged { token: new_token(), rows, ..Staged::default() };
         Self { schema, staged, path: PathBuf::new(), memory: Some(batches.into()) }
     }
 

@@ -6,15 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::{Staged, new_token};
+use crate::sink::disk::{blocking, sync_dir};
+use crate::sink::error::SinkError;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use uuid::Uuid;
-
-use super::Staged;
-use crate::sink::disk::{blocking, sync_dir};
-use crate::sink::error::SinkError;
 
 /// Encoded rows go to the file in pieces of about this size: few system calls, little memory.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -67,7 +65,7 @@ impl Spill {
             .map_err(SinkError::internal)?;
         let writer = StreamWriter::try_new_with_options(Piece::default(), schema, options)
             .map_err(SinkError::internal)?;
-        let token = Uuid::new_v4().simple().to_string();
+        let token = new_token();
         Ok(Self {
             name: format!("{token}.rows"),
             token,
