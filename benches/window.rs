@@ -10,8 +10,8 @@ use arrow::array::{
     ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use millpond::aggregate::{PreAggregator, WindowState};
-use millpond::sql::{BoundQuery, QueryPlan, SourceTable, Stage, plan};
+use millpond::operator::Router;
+use millpond::sql::{BoundMap, QueryPlan, SourceTable, Target, plan};
 
 const BATCH: usize = 8_192;
 const BATCHES: usize = 500;
@@ -115,11 +115,11 @@ fn query(sql: &str) -> QueryPlan {
     plan("bench", sql, &[logs]).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn reader(plan: &QueryPlan) -> PreAggregator {
-    match plan.bind(schema()) {
-        Ok(BoundQuery::Windowed(reader)) => *reader,
-        _ => panic!("the query has windows"),
-    }
+/// What runs beside a reader: the feed to the aggregation, and its router.
+fn reader(plan: &QueryPlan) -> (BoundMap, Box<dyn Router>) {
+    let feed = plan.feeds.iter().find(|feed| feed.to != Target::Output);
+    let feed = feed.expect("the query has windows").bind("bench", &schema());
+    (feed.expect("planned before"), plan.operators[0].router(0).expect("planned before"))
 }
 
 /// The best of five runs, in millions of rows per CPU second.
@@ -138,10 +138,13 @@ fn aggregate(name: &str, sql: &str, batches: &[RecordBatch]) {
     let batches: Vec<RecordBatch> = batches.to_vec();
     let mut partials = vec![];
     let speed = best(|| {
-        let mut reader = reader(&plan);
+        let (mut feed, mut router) = reader(&plan);
         partials = batches
             .iter()
-            .map(|batch| reader.partial(batch).expect("the batch fits the plan").rows)
+            .filter_map(|batch| {
+                let rows = feed.apply(batch).expect("the batch fits the plan");
+                router.route(&rows, 1).expect("the rows fit the plan").parts.remove(0)
+            })
             .collect();
     });
     let groups: usize = partials.iter().map(RecordBatch::num_rows).sum();
@@ -149,15 +152,15 @@ fn aggregate(name: &str, sql: &str, batches: &[RecordBatch]) {
         "{name:<36} pre-aggregate {speed:>6.1} M rows/s   ({:.0} partial rows a batch)",
         groups as f64 / BATCHES as f64
     );
-    let Stage::Windowed(window) = &plan.stage else { panic!("the query has windows") };
     let mut closed = 0;
     let speed = best(|| {
-        let mut state = WindowState::new(window).expect("planned before");
+        let mut state = plan.operators[0].operator().expect("planned before");
         closed = 0;
         for (number, partial) in partials.iter().enumerate() {
-            black_box(state.merge(partial).expect("made for this plan"));
+            let mut batches = vec![];
+            black_box(state.rows(0, partial, &mut batches).expect("made for this plan"));
             let newest = 1_767_307_200_000_000 + (number * BATCH) as i64 * 1_000_000 / RATE;
-            let batches = state.advance(newest - 120_000_000).expect("evaluates");
+            state.advance(newest - 120_000_000, &mut batches).expect("evaluates");
             closed += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
             if number % 50 == 49 {
                 black_box(state.snapshot().expect("encodes"));
@@ -183,9 +186,7 @@ fn main() {
     aggregate("stddev, 2 keys, filter, 1 minute", TWO_KEYS, &few);
     let plan = query(MAP);
     let speed = best(|| {
-        let Ok(BoundQuery::Stateless(mut map)) = plan.bind(schema()) else {
-            panic!("the query has no windows")
-        };
+        let mut map = plan.feeds[0].bind("bench", &schema()).expect("planned before");
         for batch in &few {
             black_box(map.apply(batch).expect("the batch fits the plan"));
         }

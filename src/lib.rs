@@ -8,7 +8,7 @@
 //! | [`codec`] | the bytes become a row of an Arrow batch, or a dead letter |
 //! | [`sql`] | the query's filters and projections run over the batch |
 //! | [`event_time`] | watermarks say how far event time has come |
-//! | [`aggregate`] | the row is counted in its window |
+//! | [`operator`], [`aggregate`] | the row is counted in its window, joined, or held against what was seen |
 //! | [`anomaly`] | a closed window is held against what was expected |
 //! | [`sink`] | rows wait in files that no reader can see yet |
 //! | [`checkpoint`] | the epoch that holds them becomes durable |
@@ -26,10 +26,13 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod event_time;
+pub mod graph;
 pub mod lake;
+pub mod operator;
 pub mod server;
 pub mod sink;
 pub mod source;
 pub mod sql;
 pub mod telemetry;
+pub mod trial;
 pub mod weblog;

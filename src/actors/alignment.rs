@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::flow::{Flow, InputId, Item};
+use super::flow::{Flow, Item};
 
 /// What an operator does with a message that came in.
 #[derive(Debug)]
 pub enum Step {
     /// Use it now.
-    Process(Item, InputId),
+    Process(Flow),
     /// All inputs have reached the barrier: take the snapshot, pass the barrier on, and go on with
     /// [`Aligner::release`].
     Aligned(u64),
@@ -83,7 +83,7 @@ impl Aligner {
                 self.held.push_back(flow);
                 Ok(Step::Held)
             }
-            _ => Ok(Step::Process(flow.item, flow.from)),
+            _ => Ok(Step::Process(flow)),
         }
     }
 
@@ -98,10 +98,11 @@ impl Aligner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flow::InputId;
     use super::*;
 
     fn flow(from: InputId, item: Item) -> Flow {
-        Flow { from, item }
+        Flow { from, port: 0, item }
     }
 
     #[test]
@@ -109,7 +110,7 @@ mod tests {
         let mut aligner = Aligner::new(2);
         assert!(matches!(
             aligner.offer(flow(0, Item::Watermark(1))).unwrap(),
-            Step::Process(Item::Watermark(1), 0)
+            Step::Process(Flow { item: Item::Watermark(1), from: 0, .. })
         ));
         assert!(matches!(aligner.offer(flow(0, Item::Barrier(7))).unwrap(), Step::Held));
         // Even a watermark that names an input still short of the barrier has to wait.
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(held.len(), 1);
         assert!(matches!(
             aligner.offer(flow(0, Item::Watermark(3))).unwrap(),
-            Step::Process(Item::Watermark(3), 0)
+            Step::Process(Flow { item: Item::Watermark(3), from: 0, .. })
         ));
     }
 

@@ -45,7 +45,7 @@ impl AnomalyDetector {
         };
         match step {
             Step::Held => Ok(()),
-            Step::Process(Item::Rows(rows, _), _) => {
+            Step::Process(Flow { item: Item::Rows(rows, _), .. }) => {
                 let read = self.reader.read(&rows)?;
                 let pushed = self.buffer.push(read.items);
                 if read.skipped > 0 {
@@ -59,8 +59,10 @@ impl AnomalyDetector {
                 }
                 Ok(())
             }
-            Step::Process(Item::Watermark(time), from) => self.advance(time, from as usize),
-            Step::Process(Item::Barrier(_), _) => Ok(()),
+            Step::Process(Flow { item: Item::Watermark(time), from, .. }) => {
+                self.advance(time, from as usize)
+            }
+            Step::Process(Flow { item: Item::Barrier(_), .. }) => Ok(()),
             Step::Aligned(epoch) => {
                 self.snapshot(epoch)?;
                 for held in self.aligner.release() {
@@ -92,7 +94,7 @@ impl AnomalyDetector {
             self.progress.anomaly(summary);
         }
         self.show();
-        self.outlet.send(Item::Rows(to_batch(&found)?, None));
+        self.outlet.send(0, Item::Rows(to_batch(&found)?, None));
         Ok(())
     }
 
@@ -103,7 +105,7 @@ impl AnomalyDetector {
             epoch,
             part: Part::Operator { name: operator_name(&self.name.member), bytes },
         });
-        self.outlet.send(Item::Barrier(epoch));
+        self.outlet.send(0, Item::Barrier(epoch));
         self.show();
         Ok(())
     }

@@ -22,7 +22,7 @@ impl Handler<TakeBarrier> for BarrierRelay {
 
     fn handle(&mut self, barrier: TakeBarrier, _: &mut Self::Context) {
         for outlet in &self.outlets {
-            outlet.send(Item::Barrier(barrier.epoch));
+            outlet.send(0, Item::Barrier(barrier.epoch));
         }
     }
 }

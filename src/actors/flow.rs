@@ -17,6 +17,8 @@ pub type InputId = u32;
 pub struct Flow {
     /// The receiver's number for the sender.
     pub from: InputId,
+    /// Of rows for an operator with several inputs: which one. 0 otherwise.
+    pub port: usize,
     /// What is sent.
     pub item: Item,
 }
@@ -51,10 +53,15 @@ impl Outlet {
         Self { recipient: actor.clone().recipient(), from, health: health.clone() }
     }
 
+    /// The same edge for the sender that the receiver knows as input `from`.
+    pub fn from_input(self, from: InputId) -> Self {
+        Self { from, ..self }
+    }
+
     /// Sends. Never blocks and never fails: a receiver that is gone has ended the generation, and
     /// its supervisor knows.
-    pub fn send(&self, item: Item) {
+    pub fn send(&self, port: usize, item: Item) {
         self.health.enqueued();
-        self.recipient.do_send(Flow { from: self.from, item });
+        self.recipient.do_send(Flow { from: self.from, port, item });
     }
 }

@@ -4,7 +4,7 @@
 //!                     watermarks
 //!  PartitionReader ──► WatermarkTracker ──┐
 //!   │  │  │                               ▼
-//!   │  │  └── partial aggregates ──► WindowAggregator ──► AnomalyDetector
+//!   │  │  └── partial aggregates ──► OperatorShard ─────► AnomalyDetector
 //!   │  │                             (a shard each)   │      │
 //!   │  └── rows ─────────────────────► DeltaCommitter ◄──────┘
 //!   └── dead letters ────────────────►   (a table each)
@@ -25,14 +25,16 @@ pub mod checkpoint_writer;
 pub mod child;
 pub mod credit;
 pub mod delta_committer;
+pub mod fanout;
 pub mod flow;
 pub mod generation;
+pub mod operator_shard;
 pub mod partition_reader;
 pub mod recovery;
 pub mod retry;
+pub mod sink_writer;
 pub mod supervisor;
 pub mod watermark_tracker;
-pub mod window_aggregator;
 
 pub use blueprint::Blueprint;
 pub use supervisor::{Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};

@@ -76,7 +76,7 @@ impl WatermarkTracker {
         self.progress.watermark(watermark);
         WatermarkAdvanced { pipeline: &self.pipeline, watermark }.emit();
         for outlet in &self.outlets {
-            outlet.send(Item::Watermark(watermark));
+            outlet.send(0, Item::Watermark(watermark));
         }
     }
 

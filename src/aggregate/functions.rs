@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, GroupsAccumulator};
@@ -12,8 +13,10 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 
-use super::AggregateError;
-use crate::sql::{BatchClock, WindowPlan, on_clock, timestamp_type};
+use crate::operator::OperatorError;
+use crate::sql::{BatchClock, on_clock, timestamp_type};
+
+use super::AggregatePlan;
 
 /// Aggregates whose state can be merged: the tests of this room recompute each of them.
 const MERGEABLE: &[&str] = &[
@@ -75,6 +78,12 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// The state of a group without rows.
+    pub(super) fn state_of_nothing(&self) -> Result<Vec<ArrayRef>> {
+        let state = self.expr.create_accumulator()?.state()?;
+        state.iter().map(ScalarValue::to_array).collect()
+    }
+
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.native {
             return self.expr.create_groups_accumulator();
@@ -99,11 +108,14 @@ pub(crate) struct AggregateSet {
 }
 
 impl AggregateSet {
-    pub(crate) fn new(plan: &WindowPlan) -> Result<Self, AggregateError> {
+    pub(crate) fn new(plan: &AggregatePlan) -> Result<Self, OperatorError> {
         Self::on_clock(plan, &BatchClock::default())
     }
 
-    pub(super) fn on_clock(plan: &WindowPlan, clock: &BatchClock) -> Result<Self, AggregateError> {
+    pub(super) fn on_clock(
+        plan: &AggregatePlan,
+        clock: &BatchClock,
+    ) -> Result<Self, OperatorError> {
         let keys = plan.keys.len();
         let mut fields = vec![Field::new("window_start", timestamp_type(), false)];
         for (index, (_, field)) in plan.keys.iter().enumerate() {
@@ -113,7 +125,7 @@ impl AggregateSet {
         let mut functions = Vec::with_capacity(plan.aggregates.len());
         let mut plain_state = true;
         for expr in &plan.aggregates {
-            let function = lower(expr, &plan.before.output, clock, fields.len())?;
+            let function = lower(expr, &plan.input, clock, fields.len())?;
             let states = function
                 .expr
                 .state_fields()
@@ -136,7 +148,28 @@ impl AggregateSet {
         &self.partial
     }
 
-    /// The keys' columns in a partial batch; [`WindowPlan::key_columns`] says the same.
+    /// Whether a batch has the columns of a partial batch.
+    ///
+    /// # Errors
+    /// [`OperatorError::Rows`] if not.
+    pub(super) fn check(&self, partial: &RecordBatch) -> Result<(), OperatorError> {
+        let expected = &self.partial;
+        let same = partial.num_columns() == expected.fields().len()
+            && partial
+                .columns()
+                .iter()
+                .zip(expected.fields())
+                .all(|(column, field)| column.data_type().equals_datatype(field.data_type()));
+        if same {
+            return Ok(());
+        }
+        Err(OperatorError::Rows {
+            query: Arc::clone(&self.query),
+            detail: format!("expected {expected}, got {}", partial.schema()),
+        })
+    }
+
+    /// The keys' columns in a partial batch; [`AggregatePlan::key_columns`] says the same.
     pub(super) fn key_columns(&self) -> Range<usize> {
         1..1 + self.keys
     }
@@ -144,6 +177,22 @@ impl AggregateSet {
     /// The column of row counts in a partial batch.
     pub(super) fn count_column(&self) -> usize {
         1 + self.keys
+    }
+
+    /// The keys' columns in a partial batch.
+    pub(super) fn keys_of<'a>(&self, partial: &'a RecordBatch) -> &'a [ArrayRef] {
+        &partial.columns()[self.key_columns()]
+    }
+
+    /// The columns of intermediate state in a partial batch.
+    pub(super) fn states_of<'a>(&self, partial: &'a RecordBatch) -> &'a [ArrayRef] {
+        &partial.columns()[self.count_column() + 1..]
+    }
+
+    /// The types of the keys.
+    pub(super) fn key_types(&self) -> Vec<DataType> {
+        let fields = &self.partial.fields()[self.key_columns()];
+        fields.iter().map(|field| field.data_type().clone()).collect()
     }
 
     /// The keys alone.
@@ -171,8 +220,8 @@ fn lower(
     input: &DFSchema,
     clock: &BatchClock,
     first_state: usize,
-) -> Result<Function, AggregateError> {
-    let invalid = |error: DataFusionError| AggregateError::Unsupported {
+) -> Result<Function, OperatorError> {
+    let invalid = |error: DataFusionError| OperatorError::Unsupported {
         function: expr.schema_name().to_string(),
         reason: error.strip_backtrace(),
     };
@@ -185,7 +234,7 @@ fn lower(
     let function = lowered.aggregate;
     let name = function.fun().name().to_owned();
     if !MERGEABLE.contains(&name.as_str()) {
-        return Err(AggregateError::Unsupported {
+        return Err(OperatorError::Unsupported {
             function: name,
             reason: "it cannot be put together from the parts that readers compute".to_owned(),
         });
@@ -214,8 +263,8 @@ fn is_constant(arg: &Arc<dyn PhysicalExpr>) -> bool {
     arg.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null())
 }
 
-fn unsupported(function: &AggregateFunctionExpr, error: &DataFusionError) -> AggregateError {
-    AggregateError::Unsupported {
+fn unsupported(function: &AggregateFunctionExpr, error: &DataFusionError) -> OperatorError {
+    OperatorError::Unsupported {
         function: function.name().to_owned(),
         reason: error.strip_backtrace(),
     }

@@ -7,16 +7,20 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch,
 };
 use arrow::compute::{filter_record_batch, is_not_null};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::{DFSchema, Result, exec_err};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::functions::Function;
 use super::interner::Interner;
 use super::shard::{canonical_f32, canonical_f64};
-use super::{AggregateError, AggregateSet};
-use crate::sql::{BatchClock, BoundChain, WindowPlan, new_batch, nullable_schema, physical_expr};
+use super::{AggregatePlan, AggregateSet, split_by_shard};
+use crate::event_time::Windows;
+use crate::operator::{OperatorError, Routed, Router};
+use crate::sql::{BatchClock, new_batch, physical_expr};
 
 /// Batches smaller than this say nothing about how keys repeat.
 const PROBE_ROWS: usize = 1_024;
@@ -37,13 +41,15 @@ pub struct PartialBatch {
     pub null_time: u64,
 }
 
-/// Filters a reader's batches and aggregates each by window and key.
+/// Aggregates each batch of a sender by window and key.
 pub struct PreAggregator {
     set: AggregateSet,
-    columns: Vec<usize>,
-    input: SchemaRef,
-    before: BoundChain,
-    time: Arc<dyn PhysicalExpr>,
+    /// There is none without windows.
+    time: Option<Arc<dyn PhysicalExpr>>,
+    /// What becomes of a row is for the state to say: none are grouped here.
+    sessions: bool,
+    /// There is one group, whether rows come or not.
+    global: bool,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     clock: BatchClock,
     interner: Interner,
@@ -56,27 +62,29 @@ pub struct PreAggregator {
 }
 
 impl PreAggregator {
-    /// For batches in which `columns` are the plan's input columns.
-    pub(crate) fn new(
-        plan: &WindowPlan,
-        columns: Vec<usize>,
-        input: &DFSchema,
-        clock: BatchClock,
-    ) -> Result<Self, AggregateError> {
+    /// For batches with the columns of the plan's input.
+    ///
+    /// # Errors
+    /// The plan has an aggregate or expression that cannot be compiled; `sql::plan` has tried.
+    pub fn new(plan: &AggregatePlan) -> Result<Self, OperatorError> {
+        let clock = BatchClock::default();
         let set = AggregateSet::on_clock(plan, &clock)?;
-        let failed = AggregateError::evaluate(&plan.query);
-        let output = &plan.before.output;
+        let failed = OperatorError::evaluate(&plan.query);
+        let input = &plan.input;
         let keys = plan
             .keys
             .iter()
-            .map(|(expr, _)| physical_expr(expr, output, &clock))
+            .map(|(expr, _)| physical_expr(expr, input, &clock))
             .collect::<Result<Vec<_>>>()
             .map_err(&failed)?;
+        if plan.time.is_none() != matches!(plan.windows, Windows::None) {
+            return Err(failed(DataFusionError::Plan("windows need an event time".into())));
+        }
+        let time = plan.time.as_ref().map(|time| physical_expr(time, input, &clock));
         Ok(Self {
-            columns,
-            input: nullable_schema(input),
-            before: plan.before.bind(&clock).map_err(&failed)?,
-            time: physical_expr(&plan.time, output, &clock).map_err(&failed)?,
+            time: time.transpose().map_err(&failed)?,
+            sessions: matches!(plan.windows, Windows::Session(_)),
+            global: plan.keys.is_empty() && plan.time.is_none(),
             keys,
             interner: Interner::new(plan.windows, set.group_schema()).map_err(&failed)?,
             accumulators: set.accumulators().map_err(&failed)?,
@@ -106,34 +114,42 @@ impl PreAggregator {
     /// Aggregates one batch.
     ///
     /// # Errors
-    /// [`AggregateError::Evaluate`] if an expression or accumulator fails. The batch then counts
+    /// [`OperatorError::Evaluate`] if an expression or accumulator fails. The batch then counts
     /// nowhere, and the aggregator must not be used on.
-    pub fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, AggregateError> {
+    pub fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, OperatorError> {
         self.clock.tick();
         let query = Arc::clone(&self.set.query);
-        self.evaluate(batch).map_err(AggregateError::evaluate(&query))
+        self.evaluate(batch).map_err(OperatorError::evaluate(&query))
     }
 
     fn evaluate(&mut self, batch: &RecordBatch) -> Result<PartialBatch> {
-        let columns = self.columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
-        let input = new_batch(&self.input, columns, batch.num_rows())?;
-        let mut rows = self.before.apply(input)?;
-        let mut times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
-        let null_time = times.logical_null_count();
-        if null_time > 0 {
-            rows = filter_record_batch(&rows, &is_not_null(&times)?)?;
-            times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
+        let mut rows = batch.clone();
+        let mut null_time = 0;
+        let mut times = None;
+        if let Some(time) = &self.time {
+            let mut array = time.evaluate(&rows)?.into_array(rows.num_rows())?;
+            null_time = array.logical_null_count();
+            if null_time > 0 {
+                rows = filter_record_batch(&rows, &is_not_null(&array)?)?;
+                array = time.evaluate(&rows)?.into_array(rows.num_rows())?;
+            }
+            if !matches!(array.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+                return exec_err!("event time is {} instead of TIMESTAMP", array.data_type());
+            }
+            times = Some(array.as_primitive::<TimestampMicrosecondType>().clone());
         }
-        let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
-            return exec_err!("event time is {} instead of TIMESTAMP", times.data_type());
-        };
-        let rows = if rows.num_rows() == 0 {
+        let times = times.as_ref().map(|times| times.values().as_ref());
+        let rows = if rows.num_rows() == 0 && !self.global {
             RecordBatch::new_empty(Arc::clone(self.set.partial_schema()))
+        } else if rows.num_rows() == 0 {
+            self.nothing()?
+        } else if self.sessions {
+            self.pass(&rows, times)?
         } else if self.passing > 0 {
             self.passing -= 1;
-            self.pass(&rows, times.values())?
+            self.pass(&rows, times)?
         } else {
-            self.group(&rows, times.values())?
+            self.group(&rows, times)?
         };
         Ok(PartialBatch { rows, null_time: null_time as u64 })
     }
@@ -146,9 +162,9 @@ impl PreAggregator {
     }
 
     /// One row for each window and key.
-    fn group(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+    fn group(&mut self, rows: &RecordBatch, times: Option<&[i64]>) -> Result<RecordBatch> {
         let keys = self.key_arrays(rows)?;
-        let groups = self.interner.intern(times, &keys, &mut self.indices)?;
+        let groups = self.interner.intern(times, rows.num_rows(), &keys, &mut self.indices)?;
         let mut counts = vec![0_i64; groups];
         for group in &self.indices {
             counts[*group] += 1;
@@ -169,20 +185,38 @@ impl PreAggregator {
         self.partial_batch(columns, groups)
     }
 
+    /// The group of all rows before there are any: as in Spark it is there from the first batch on.
+    fn nothing(&mut self) -> Result<RecordBatch> {
+        let mut columns = vec![self.interner.window_starts(None, 1)];
+        columns.push(Arc::new(Int64Array::from_value(0, 1)));
+        for function in &self.set.functions {
+            columns.extend(function.state_of_nothing()?);
+        }
+        self.partial_batch(columns, 1)
+    }
+
     /// Each row a group of its own.
-    fn pass(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+    fn pass(&mut self, rows: &RecordBatch, times: Option<&[i64]>) -> Result<RecordBatch> {
         let count = rows.num_rows();
-        let mut columns = vec![self.interner.window_starts(times)];
+        let mut columns = vec![self.interner.window_starts(times, count)];
         columns.extend(self.key_arrays(rows)?);
         let counts: ArrayRef = Arc::new(Int64Array::from_value(1, count));
         columns.push(Arc::clone(&counts));
-        for (function, accumulator) in self.set.functions.iter().zip(&self.accumulators) {
+        self.indices.clear();
+        self.indices.extend(0..count);
+        for (function, accumulator) in self.set.functions.iter().zip(&mut self.accumulators) {
             if function.counts_rows {
                 columns.push(Arc::clone(&counts));
                 continue;
             }
             let (args, filter) = arguments(function, rows)?;
-            columns.extend(accumulator.convert_to_state(&args, filter.as_ref())?);
+            if self.set.plain_state {
+                columns.extend(accumulator.convert_to_state(&args, filter.as_ref())?);
+            } else {
+                // Not every accumulator can convert.
+                accumulator.update_batch(&args, &self.indices, filter.as_ref(), count)?;
+                columns.extend(accumulator.state(EmitTo::All)?);
+            }
         }
         self.partial_batch(columns, count)
     }
@@ -204,6 +238,14 @@ impl PreAggregator {
 
     fn partial_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         new_batch(self.set.partial_schema(), columns, rows)
+    }
+}
+
+impl Router for PreAggregator {
+    fn route(&mut self, rows: &RecordBatch, shards: usize) -> Result<Routed, OperatorError> {
+        let partial = self.partial(rows)?;
+        let parts = split_by_shard(&partial.rows, self.key_columns(), shards)?;
+        Ok(Routed { parts, null_time: partial.null_time })
     }
 }
 
@@ -231,7 +273,7 @@ fn arguments(
 }
 
 /// Keys that are equal in Spark made equal in bits: one zero, one NaN.
-fn canonical(key: ArrayRef) -> ArrayRef {
+pub(crate) fn canonical(key: ArrayRef) -> ArrayRef {
     match key.data_type() {
         DataType::Float32 => {
             let key: PrimitiveArray<Float32Type> =

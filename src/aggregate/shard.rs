@@ -14,7 +14,7 @@ use arrow::datatypes::{
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::DataFusionError;
 
-use super::AggregateError;
+use crate::operator::OperatorError;
 use crate::sql::{hash_bytes, hash_u64};
 
 /// Stands for NULL, which is a key like any other.
@@ -23,7 +23,7 @@ const NULL: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Splits partial rows by the shard that their key belongs to.
 ///
 /// `keys` are the columns of the keys without the window
-/// ([`WindowPlan::key_columns`](crate::sql::WindowPlan::key_columns)). All windows of a key go to
+/// ([`AggregatePlan::key_columns`](super::AggregatePlan::key_columns)). All windows of a key go to
 /// the same shard. The result has one entry for each shard, `None` where no row belongs to it. With
 /// one shard nothing is copied.
 ///
@@ -33,7 +33,7 @@ pub fn split_by_shard(
     rows: &RecordBatch,
     keys: Range<usize>,
     shards: usize,
-) -> Result<Vec<Option<RecordBatch>>, AggregateError> {
+) -> Result<Vec<Option<RecordBatch>>, OperatorError> {
     let shards = shards.max(1);
     let mut parts: Vec<Option<RecordBatch>> = vec![None; shards];
     if rows.num_rows() == 0 {
@@ -43,7 +43,7 @@ pub fn split_by_shard(
         parts[0] = Some(rows.clone());
         return Ok(parts);
     }
-    let failed = |source| AggregateError::Evaluate { query: Arc::from("shuffle"), source };
+    let failed = |source| OperatorError::Evaluate { query: Arc::from("shuffle"), source };
     let hashes = hash_keys(&rows.columns()[keys], rows.num_rows()).map_err(failed)?;
     let mut indices: Vec<Vec<u32>> = vec![vec![]; shards];
     for (row, hash) in hashes.iter().enumerate() {
@@ -63,7 +63,7 @@ pub fn split_by_shard(
 
 /// The shard of a key. The high bits decide, evenly for any number of shards (Lemire's
 /// multiply-shift reduction).
-fn shard_of(hash: u64, shards: usize) -> usize {
+pub(crate) fn shard_of(hash: u64, shards: usize) -> usize {
     ((u128::from(hash) * shards as u128) >> 64) as usize
 }
 
@@ -90,7 +90,7 @@ pub(super) fn keep_shard(
 }
 
 /// One hash for each row's keys; the same in every release (see `sql::hash`).
-fn hash_keys(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>, DataFusionError> {
+pub(crate) fn hash_keys(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>, DataFusionError> {
     let mut hashes = vec![0; rows];
     for key in keys {
         hash_column(key, &mut hashes)?;

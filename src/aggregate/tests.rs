@@ -1,6 +1,7 @@
 //! Window state against a recomputation from all rows.
 
 mod functions;
+mod kinds;
 mod model;
 mod unit;
 
@@ -13,7 +14,12 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
-use crate::sql::{BoundQuery, QueryPlan, SourceTable, Stage, WindowPlan, plan, timestamp_type};
+use crate::event_time::Windows;
+use crate::operator::{Merged, Operator, OperatorError, Router, StateDelta, StateStats};
+use crate::sql::{
+    BoundMap, OperatorKind, OutputMode, QueryPlan, SourceTable, Target, plan_append as plan,
+    timestamp_type,
+};
 
 const SECOND: i64 = 1_000_000;
 
@@ -37,18 +43,51 @@ fn planned(sql: &str) -> QueryPlan {
     plan("q", sql, &[source]).unwrap_or_else(|error| panic!("{sql}\n{error}"))
 }
 
-fn window_plan(plan: &QueryPlan) -> &WindowPlan {
-    match &plan.stage {
-        Stage::Windowed(window) => window,
-        Stage::Stateless(_) => panic!("not windowed"),
+fn window_plan(plan: &QueryPlan) -> &AggregatePlan {
+    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind else {
+        panic!("no aggregation")
+    };
+    aggregate
+}
+
+/// The feed to the aggregation and what stands at its end.
+struct Reader {
+    feed: BoundMap,
+    pre: PreAggregator,
+}
+
+impl Reader {
+    fn partial(&mut self, batch: &RecordBatch) -> Result<PartialBatch, OperatorError> {
+        self.pre.partial(&self.feed.apply(batch).unwrap())
     }
 }
 
-fn reader(plan: &QueryPlan) -> PreAggregator {
-    match plan.bind(schema()).unwrap() {
-        BoundQuery::Windowed(pre) => *pre,
-        BoundQuery::Stateless(_) => panic!("not windowed"),
+fn reader(plan: &QueryPlan) -> Reader {
+    reader_of(plan, window_plan(plan))
+}
+
+/// A planned query's aggregation, over other windows and in another mode. Without windows, the
+/// window's columns are NULL.
+fn over(query: &QueryPlan, windows: Windows, mode: OutputMode) -> AggregatePlan {
+    let mut plan = window_plan(query).clone();
+    (plan.windows, plan.mode) = (windows, mode);
+    if matches!(windows, Windows::None) {
+        plan.time = None;
     }
+    plan
+}
+
+fn reader_of(plan: &QueryPlan, aggregate: &AggregatePlan) -> Reader {
+    let feed = plan.feeds.iter().find(|feed| feed.to != Target::Output).unwrap();
+    Reader { feed: feed.bind("q", &schema()).unwrap(), pre: PreAggregator::new(aggregate).unwrap() }
+}
+
+/// The feed behind the aggregation: HAVING and the SELECT list.
+fn selected(plan: &QueryPlan, closed: &[RecordBatch]) -> Vec<RecordBatch> {
+    let feed = plan.feeds.iter().find(|feed| feed.to == Target::Output).unwrap();
+    let mut feed = feed.bind("q", &plan.operators[0].output_schema()).unwrap();
+    let rows = closed.iter().map(|batch| feed.apply(batch).unwrap());
+    rows.filter(|batch| batch.num_rows() > 0).collect()
 }
 
 /// One input row.

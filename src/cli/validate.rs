@@ -8,8 +8,9 @@ use serde_json::json;
 use super::OK;
 use super::run::{key_value, refuse};
 use crate::actors::Blueprint;
+use crate::actors::blueprint::QueryBlueprint;
 use crate::config::{self, Environment};
-use crate::sql::Stage;
+use crate::sql::{Origin, QueryPlan};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,22 +64,23 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
     for source in &blueprint.sources {
         let decoded = source.projection.len();
         text += &format!(
-            "  source    {:<20} kafka {} ({decoded} of {} columns decoded)\n",
+            "  source    {:<20} {} {} ({decoded} of {} columns decoded)\n",
             source.name,
-            source.kafka.topics.join(", "),
+            source.input.kind(),
+            source.input.describe(),
             source.schema.fields().len(),
         );
     }
     for query in &blueprint.queries {
-        let what = match &query.plan.stage {
-            Stage::Stateless(_) => "every row".to_owned(),
-            Stage::Windowed(plan) => {
-                format!("windows of {} s", plan.windows().size() as f64 / 1e6)
-            }
+        let what = match query.plan.window_us() {
+            None => "every row".to_owned(),
+            Some(size) => format!("windows of {} s", size as f64 / 1e6),
         };
         text += &format!(
             "  query     {:<20} {what} of {} -> {}\n",
-            query.name, query.plan.source, blueprint.tables[query.table].spec.uri
+            query.name,
+            reads(&query.plan).join(", "),
+            addresses(blueprint, query).join(", ")
         );
     }
     for detector in &blueprint.detectors {
@@ -87,10 +89,28 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             detector.name,
             detector.spec.kind(),
             blueprint.queries[detector.query].name,
-            blueprint.tables[detector.table].spec.uri
+            blueprint.sinks[detector.sink].address()
         );
     }
     text
+}
+
+/// What a query names in FROM.
+fn reads(plan: &QueryPlan) -> Vec<&str> {
+    let mut names: Vec<&str> = plan
+        .feeds
+        .iter()
+        .filter_map(|feed| match &feed.from {
+            Origin::Source(name) | Origin::Query(name) => Some(name.as_str()),
+            Origin::Operator(_) => None,
+        })
+        .collect();
+    names.dedup();
+    names
+}
+
+fn addresses(blueprint: &Blueprint, query: &QueryBlueprint) -> Vec<String> {
+    query.sinks.iter().map(|sink| blueprint.sinks[*sink].address()).collect()
 }
 
 fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
@@ -105,23 +125,27 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
         "name": blueprint.settings.name,
         "sources": blueprint.sources.iter().map(|source| json!({
             "name": &*source.name,
-            "topics": source.kafka.topics,
+            "type": source.input.kind(),
+            "input": source.input.describe(),
             "decoded": source.projection.iter()
                 .map(|column| source.schema.field(*column).name())
                 .collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "queries": blueprint.queries.iter().map(|query| json!({
             "name": &*query.name,
-            "source": query.plan.source,
-            "fingerprint": query.plan.fingerprint,
-            "table": blueprint.tables[query.table].spec.uri,
+            "reads": reads(&query.plan),
+            "operators": query.plan.operators.iter().map(|operator| json!({
+                "id": operator.id,
+                "fingerprint": operator.fingerprint,
+            })).collect::<Vec<_>>(),
+            "sinks": addresses(blueprint, query),
             "columns": columns(&query.plan.output_schema),
         })).collect::<Vec<_>>(),
         "detectors": blueprint.detectors.iter().map(|detector| json!({
             "name": &*detector.name,
             "kind": detector.spec.kind(),
             "query": &*blueprint.queries[detector.query].name,
-            "table": blueprint.tables[detector.table].spec.uri,
+            "table": blueprint.sinks[detector.sink].address(),
         })).collect::<Vec<_>>(),
     })
 }

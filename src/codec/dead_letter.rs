@@ -8,9 +8,9 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
-use super::CodecError;
-use super::json::RecordError;
-use crate::source::PartitionId;
+use super::{CodecError, RecordError};
+
+use crate::source::{PartitionId, Record};
 
 /// Why a record could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +61,15 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
             DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             false,
         ),
+        text("file", true),
+        Field::new("line", DataType::Int64, true),
     ]))
 });
 
 /// The dead letters' schema: where a record stood (`source`, `split`, `offset`; for Kafka the
 /// split is `topic-partition`), why it was refused (`reason`, `column`, `error`), the record
 /// itself (`key`, `payload`; `payload_bytes` is its whole length, which is more than the payload's
-/// if that was cut), and when.
+/// if that was cut), when, and for what came from a file where in it (`file`, `line`).
 pub fn dead_letter_schema() -> SchemaRef {
     SCHEMA.clone()
 }
@@ -87,6 +89,8 @@ pub struct DeadLetterBuilder {
     payload: BinaryBuilder,
     payload_bytes: Int64Builder,
     rejected_at: TimestampMicrosecondBuilder,
+    file: StringBuilder,
+    line: Int64Builder,
 }
 
 impl DeadLetterBuilder {
@@ -106,21 +110,25 @@ impl DeadLetterBuilder {
             payload: BinaryBuilder::new(),
             payload_bytes: Int64Builder::new(),
             rejected_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            file: StringBuilder::new(),
+            line: Int64Builder::new(),
         }
     }
 
-    /// Appends a record, given as its partition, offset, key and payload.
+    /// Appends a record of a partition. One without a value has an empty payload.
     pub fn append(
         &mut self,
-        (partition, offset, key, payload): (&PartitionId, i64, Option<&[u8]>, &[u8]),
+        partition: &PartitionId,
+        record: &Record<'_>,
         letter: &DeadLetter,
         now_ms: i64,
     ) {
+        let (key, payload) = (record.key, record.payload.unwrap_or_default());
         let cut = |bytes: &'_ [u8]| bytes.len().min(self.max_payload);
         let (kept, kept_key) = (cut(payload), key.map_or(0, cut));
         self.source.append_value(&*partition.source);
         self.split.append_value(&*partition.split);
-        self.offset.append_value(offset);
+        self.offset.append_value(record.offset);
         self.reason.append_value(letter.reason);
         self.column.append_option(letter.column.as_deref());
         self.error.append_value(&letter.error);
@@ -128,8 +136,12 @@ impl DeadLetterBuilder {
         self.payload.append_value(&payload[..kept]);
         self.payload_bytes.append_value(i64::try_from(payload.len()).unwrap_or(i64::MAX));
         self.rejected_at.append_value(now_ms.saturating_mul(1000));
+        self.file.append_option(record.meta.file);
+        let line = record.meta.line.map(|line| i64::try_from(line).unwrap_or(i64::MAX));
+        self.line.append_option(line);
         self.rows += 1;
-        self.bytes += kept + kept_key + letter.error.len() + 128;
+        self.bytes +=
+            kept + kept_key + letter.error.len() + record.meta.file.map_or(0, str::len) + 128;
     }
 
     /// Letters in the batch that is being built.
@@ -161,6 +173,8 @@ impl DeadLetterBuilder {
             Arc::new(self.payload.finish()),
             Arc::new(self.payload_bytes.finish()),
             Arc::new(self.rejected_at.finish()),
+            Arc::new(self.file.finish()),
+            Arc::new(self.line.finish()),
         ];
         Ok(RecordBatch::try_new(dead_letter_schema(), columns)?)
     }
@@ -171,17 +185,22 @@ mod tests {
     use arrow::array::AsArray;
 
     use super::*;
+    use crate::source::RecordMeta;
 
     #[test]
     fn a_long_payload_is_cut_and_says_so() {
         let mut builder = DeadLetterBuilder::new(4);
         let partition = PartitionId::new("logs", "web-logs-1");
         let letter = DeadLetter::oversized(10, 4);
-        builder.append((&partition, 7, None, b"0123456789"), &letter, 1_000);
+        let meta = RecordMeta { file: Some("a.json"), line: Some(3), ..RecordMeta::default() };
+        let record = Record { meta, ..Record::plain(7, b"0123456789") };
+        builder.append(&partition, &record, &letter, 1_000);
         assert_eq!(builder.len(), 1);
         let batch = builder.finish().unwrap();
         assert_eq!(batch.column(7).as_binary::<i32>().value(0), b"0123");
         assert_eq!(batch.column(8).as_primitive::<arrow::datatypes::Int64Type>().value(0), 10);
+        assert_eq!(batch.column(10).as_string::<i32>().value(0), "a.json");
+        assert_eq!(batch.column(11).as_primitive::<arrow::datatypes::Int64Type>().value(0), 3);
         assert!(builder.is_empty());
         assert_eq!(builder.finish().unwrap().num_rows(), 0);
     }

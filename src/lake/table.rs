@@ -1,5 +1,7 @@
 //! One open Delta table and its commits.
 
+mod replace;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -13,7 +13,26 @@
 //! has and can be called again; rows are neither lost nor taken twice. A sink bounds the memory
 //! it holds between barriers, by putting rows onto storage early or by refusing more.
 //!
-//! [`delta::DeltaWriter`] is the pre-commit side of Delta tables: it writes Parquet files that no
-//! table names yet. The commit side is [`crate::lake::LakeTable::commit`].
+//! There are two kinds. [`delta::DeltaWriter`] is the pre-commit side of Delta tables: it writes Parquet files that no
+//! table names yet. The commit side is [`crate::lake::LakeTable::commit`]. Every other target is
+//! behind a [`StagedSink`]: its rows wait in a file beside the ledger and go out as one unit, with
+//! a [`Marker`] by which the target tells whether it has them. [`staged`] says what happens when
+//! something is killed in between, and each target's module what that comes to there.
 
+pub mod console;
 pub mod delta;
+pub mod delta_table;
+mod disk;
+mod error;
+pub mod files;
+mod json;
+pub mod kafka;
+pub mod memory;
+pub mod postgres;
+mod schema;
+pub mod staged;
+mod target;
+
+pub use error::SinkError;
+pub use staged::{Staged, StagedRows, StagedSink};
+pub use target::{CommitInfo, Guarantee, Marker, Target, TargetContext, TargetSpec};

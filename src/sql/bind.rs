@@ -1,55 +1,43 @@
-//! Binding: a plan and the schema of real batches become operators.
+//! Binding: a feed and the schema of real batches become something that runs.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DataFusionError;
 
-use super::chain::{BoundChain, new_batch, nullable_schema};
+use super::chain::{BoundChain, conform, new_batch, nullable_schema};
 use super::error::suggestion;
 use super::functions::BatchClock;
-use super::{QueryPlan, SqlError, Stage};
-use crate::aggregate::PreAggregator;
+use super::{FeedPlan, Origin, SqlError};
 
-/// The part of a query that runs beside a reader.
-pub enum BoundQuery {
-    /// All of a query without state.
-    Stateless(BoundMap),
-    /// The first half of an aggregation; `aggregate::WindowState` is the second.
-    Windowed(Box<PreAggregator>),
-}
-
-impl QueryPlan {
-    /// Prepares the query for batches of schema `input`, which may have more columns than it reads,
-    /// in any order; they are found by name. One bound query serves one thread.
+impl FeedPlan {
+    /// Prepares the feed for its origin's batches. One bound feed serves one thread.
+    ///
+    /// `input` is the schema of those batches. A source's may have more columns than the feed
+    /// reads, in any order: they are found by name. Those of a query and of an operator are its
+    /// output, column by column.
     ///
     /// # Errors
-    /// A column that the query reads is missing or of another type.
-    pub fn bind(&self, input: SchemaRef) -> Result<BoundQuery, SqlError> {
-        let columns = self.columns(&input)?;
+    /// A column that the feed reads is missing or of another type.
+    pub fn bind(&self, query: &str, input: &SchemaRef) -> Result<BoundMap, SqlError> {
+        let columns = match &self.from {
+            Origin::Source(_) => self.columns(query, input)?,
+            Origin::Query(_) | Origin::Operator(_) => self.reads.clone(),
+        };
         let clock = BatchClock::default();
-        match &self.stage {
-            Stage::Stateless(map) => {
-                let chain = map.chain.bind(&clock).map_err(|error| self.failed(&error))?;
-                Ok(BoundQuery::Stateless(BoundMap {
-                    query: self.name.clone(),
-                    columns,
-                    input: nullable_schema(&self.input),
-                    chain,
-                    clock,
-                    output: self.output_schema.clone(),
-                }))
-            }
-            Stage::Windowed(window) => PreAggregator::new(window, columns, &self.input, clock)
-                .map(|bound| BoundQuery::Windowed(Box::new(bound)))
-                .map_err(|error| SqlError::new(format!("query '{}': {error}", self.name))),
-        }
+        let chain = self.chain.bind(&clock).map_err(|error| {
+            SqlError::new(format!("query '{query}': {}", error.strip_backtrace()))
+        })?;
+        Ok(BoundMap {
+            query: query.to_owned(),
+            columns,
+            input: nullable_schema(&self.input),
+            chain,
+            clock,
+            output: self.output.clone(),
+        })
     }
 
-    fn failed(&self, error: &DataFusionError) -> SqlError {
-        SqlError::new(format!("query '{}': {}", self.name, error.strip_backtrace()))
-    }
-
-    fn columns(&self, input: &SchemaRef) -> Result<Vec<usize>, SqlError> {
+    fn columns(&self, query: &str, input: &SchemaRef) -> Result<Vec<usize>, SqlError> {
         let wanted = self.input.as_arrow().fields();
         wanted
             .iter()
@@ -57,16 +45,14 @@ impl QueryPlan {
                 let Some((index, found)) = input.column_with_name(field.name()) else {
                     let names = input.fields().iter().map(|field| field.name().as_str());
                     return Err(SqlError::new(format!(
-                        "query '{}' reads column '{}', which its batches do not have",
-                        self.name,
+                        "query '{query}' reads column '{}', which its batches do not have",
                         field.name()
                     ))
                     .hint(suggestion(field.name(), names, "columns")));
                 };
                 if !same_type(found.data_type(), field.data_type()) {
                     return Err(SqlError::new(format!(
-                        "query '{}' reads column '{}' as {}, but its batches have {}",
-                        self.name,
+                        "query '{query}' reads column '{}' as {}, but its batches have {}",
                         field.name(),
                         field.data_type(),
                         found.data_type()
@@ -82,7 +68,7 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
     left.equals_datatype(right)
 }
 
-/// A query without state, bound to its input.
+/// A feed, bound to the batches of its origin.
 pub struct BoundMap {
     query: String,
     columns: Vec<usize>,
@@ -93,7 +79,8 @@ pub struct BoundMap {
 }
 
 impl BoundMap {
-    /// Filters and projects one batch. The result has the plan's `output_schema`.
+    /// Filters and projects one batch. The result has the columns that the feed's end
+    /// expects.
     ///
     /// # Errors
     /// An expression cannot be evaluated; the error names the query.
@@ -105,11 +92,21 @@ impl BoundMap {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
-        let columns = self.columns.iter().map(|index| batch.column(*index).clone()).collect();
+        let columns = self
+            .columns
+            .iter()
+            .zip(self.input.fields())
+            .map(|(index, field)| conform(batch.column(*index).clone(), field.data_type()))
+            .collect::<Result<_, _>>()?;
         let input = new_batch(&self.input, columns, batch.num_rows())?;
         let output = self.chain.apply(input)?;
-        let rows = output.num_rows();
-        new_batch(&self.output, output.columns().to_vec(), rows)
+        let columns = output
+            .columns()
+            .iter()
+            .zip(self.output.fields())
+            .map(|(column, field)| conform(column.clone(), field.data_type()))
+            .collect::<Result<_, _>>()?;
+        new_batch(&self.output, columns, output.num_rows())
     }
 
     /// The schema of what [`apply`](Self::apply) returns.

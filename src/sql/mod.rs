@@ -9,48 +9,68 @@
 //! | file | |
 //! |---|---|
 //! | `dialect`, `parse`, `refuse`, `names`, `window_clause`, `spelling` | the text: parse, refuse what a stream cannot do, resolve names, respell |
-//! | `registry`, `functions` | what names mean: functions, types, the source's table |
-//! | `planner`, `analyze`, `window_plan`, `output` | the plan: types, simplification, its parts |
-//! | `chain`, `bind` | the parts: filters and projections, on real batches |
+//! | `catalog`, `static_table`, `registry`, `functions` | what names mean: sources, queries, tables; functions and types |
+//! | `planner`, `analyze`, `marks`, `build`, `output` | the plan: types, simplification, event time, operators and feeds |
+//! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
+//! | `rehearse` | the plan tried on one row |
+//! | `explain` | the plan as text and JSON |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
 mod analyze;
 mod bind;
+mod build;
+mod catalog;
 mod chain;
 mod dialect;
 mod error;
+mod explain;
 mod fingerprint;
+mod finish;
 pub(crate) mod functions;
 mod hash;
+mod keys;
+mod marks;
 mod messages;
 mod names;
+mod operator;
 mod output;
 mod parse;
 mod planner;
 mod refuse;
 mod registry;
+mod rehearse;
+mod show;
 mod spelling;
+mod static_join;
+mod static_table;
 #[cfg(test)]
 mod tests;
+mod unnest;
 mod window_clause;
-mod window_plan;
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::fmt;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
-use datafusion::logical_expr::Expr;
 
-pub use bind::{BoundMap, BoundQuery};
-pub(crate) use chain::{BoundChain, Chain, new_batch, nullable_schema, on_clock, physical_expr};
+pub use bind::BoundMap;
+pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
+pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
+pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
+pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
+pub use names::relations;
+pub use operator::{OperatorKind, OperatorPlan};
 pub use planner::plan;
+#[cfg(test)]
+pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
+pub use static_table::StaticTable;
 
-use crate::event_time::Tumbling;
+use crate::event_time::Windows;
 
 /// A source as queries see it: a table.
 #[derive(Debug, Clone)]
@@ -66,62 +86,131 @@ pub struct SourceTable {
     pub watermark_delay_us: Option<i64>,
 }
 
-/// A planned query.
+/// When which rows of a query come out. The words and the meaning are Spark's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum OutputMode {
+    /// A row comes out once, when it can change no more.
+    #[default]
+    Append,
+    /// At each trigger, the rows that changed since the last one.
+    Update,
+    /// At each trigger, all rows.
+    Complete,
+}
+
+impl fmt::Display for OutputMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Append => "append",
+            Self::Update => "update",
+            Self::Complete => "complete",
+        })
+    }
+}
+
+/// A planned query: stateful operators, and the feeds that join them with what the query reads
+/// and with its output.
 #[derive(Debug, Clone)]
 pub struct QueryPlan {
     /// The query's name in the configuration.
     pub name: String,
-    /// The source that it reads.
-    pub source: String,
-    /// Indexes into the source's schema, ascending: the only columns that have to be decoded.
-    pub reads: Vec<usize>,
+    /// When which rows come out.
+    pub mode: OutputMode,
     /// The rows that come out. Every column can be stored in a Delta table and is nullable.
     pub output_schema: SchemaRef,
-    /// What has to be done.
-    pub stage: Stage,
-    /// Hex of a hash that changes when a checkpoint's state would not fit the query any more, and
-    /// not otherwise: see `fingerprint.rs`.
-    pub fingerprint: String,
+    /// The stateful operators, upstream first.
+    pub operators: Vec<OperatorPlan>,
+    /// Every edge of the graph, in no particular order.
+    pub feeds: Vec<FeedPlan>,
+    /// ORDER BY and LIMIT, over all rows of a trigger: what feeds bring to the output goes through
+    /// [`FinishPlan::bind`] and [`Finish::apply`] and only then has `output_schema`.
+    pub finish: Option<FinishPlan>,
+    /// What is known of the output's columns as event time; empty if nothing is.
+    pub(crate) marks: Vec<Option<marks::Mark>>,
+}
+
+impl QueryPlan {
+    /// Whether the query keeps anything between batches.
+    pub fn is_stateful(&self) -> bool {
+        !self.operators.is_empty()
+    }
+
+    /// The window of the last aggregation, if there is one with windows of fixed length: what
+    /// detectors watch.
+    pub fn window_us(&self) -> Option<i64> {
+        self.operators.iter().rev().find_map(|operator| match &operator.kind {
+            OperatorKind::Aggregate(plan) => match plan.windows() {
+                Windows::Tumbling(windows) => Some(windows.size()),
+                Windows::Sliding(windows) => Some(windows.size()),
+                Windows::Session(_) | Windows::None => None,
+            },
+            OperatorKind::Dedup(_) | OperatorKind::Join(_) => None,
+        })
+    }
+
+    /// The tables that do not stream, by name, which the query joins.
+    pub fn tables(&self) -> BTreeSet<String> {
+        let steps = self.feeds.iter().flat_map(|feed| &feed.chain.steps);
+        steps
+            .filter_map(|step| match &step.kind {
+                chain::StepKind::Join(join) => Some(&join.table.parts),
+                _ => None,
+            })
+            .flatten()
+            .map(|part| part.table.name().to_owned())
+            .collect()
+    }
+
+    /// The columns of `source` that have to be decoded for this query, as indexes into its schema.
+    pub fn reads(&self, source: &str) -> BTreeSet<usize> {
+        self.feeds
+            .iter()
+            .filter(|feed| matches!(&feed.from, Origin::Source(name) if name == source))
+            .flat_map(|feed| feed.reads.iter().copied())
+            .collect()
+    }
+}
+
+/// Where a feed begins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// At a source, by name.
+    Source(String),
+    /// At the output of another query, by name.
+    Query(String),
+    /// At an operator of this query, by its place in [`QueryPlan::operators`].
+    Operator(usize),
+}
+
+/// Where a feed ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// At an input of an operator of this query.
+    Operator {
+        /// Its place in [`QueryPlan::operators`].
+        index: usize,
+        /// Which input.
+        input: usize,
+    },
+    /// At the query's output.
+    Output,
+}
+
+/// One edge of a query's graph: filters and projections, without state.
+#[derive(Debug, Clone)]
+pub struct FeedPlan {
+    /// Where rows come from.
+    pub from: Origin,
+    /// Where they go.
+    pub to: Target,
+    /// From a source or a query: indexes into its schema, ascending; the only columns that are
+    /// read. From an operator: all of its output.
+    pub reads: Vec<usize>,
     /// The columns of `reads`, with the qualifier that expressions know them by.
     pub(crate) input: DFSchemaRef,
-}
-
-/// What a query does with rows.
-#[derive(Debug, Clone)]
-pub enum Stage {
-    /// One row in, at most one row out; no state.
-    Stateless(MapStage),
-    /// Rows are aggregated in windows of event time.
-    Windowed(Box<WindowPlan>),
-}
-
-/// Filters and projections.
-#[derive(Debug, Clone)]
-pub struct MapStage {
     pub(crate) chain: Chain,
-}
-
-/// An aggregation over tumbling windows of event time.
-#[derive(Debug, Clone)]
-pub struct WindowPlan {
-    /// The query's name, for errors.
-    pub(crate) query: Arc<str>,
-    /// The windows.
-    pub(crate) windows: Tumbling,
-    /// From the input to the columns that are aggregated.
-    pub(crate) before: Chain,
-    /// The event time, over the output of `before`.
-    pub(crate) time: Expr,
-    /// The keys beside the window, over the output of `before`, with the fields they become.
-    pub(crate) keys: Vec<(Expr, FieldRef)>,
-    /// The aggregate functions, over the output of `before`.
-    pub(crate) aggregates: Vec<Expr>,
-    /// The aggregation's output: keys and window in the order of GROUP BY, then the aggregates.
-    pub(crate) aggregated: DFSchemaRef,
-    /// The columns of `aggregated` that show the window, in ascending order.
-    pub(crate) window_columns: Vec<(usize, WindowPart)>,
-    /// From the aggregation's output to the query's (HAVING and the SELECT list).
-    pub(crate) after: Chain,
+    /// What [`BoundMap::apply`] gives.
+    pub(crate) output: SchemaRef,
 }
 
 /// What a GROUP BY expression takes of the window.
@@ -131,17 +220,4 @@ pub(crate) enum WindowPart {
     Both,
     Start,
     End,
-}
-
-impl WindowPlan {
-    /// The windows that rows are grouped by.
-    pub fn windows(&self) -> Tumbling {
-        self.windows
-    }
-
-    /// The columns of partial batches that hold the keys, for
-    /// [`split_by_shard`](crate::aggregate::split_by_shard).
-    pub fn key_columns(&self) -> Range<usize> {
-        1..1 + self.keys.len()
-    }
 }

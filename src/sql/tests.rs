@@ -15,8 +15,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use chrono::DateTime;
 
-use super::{BoundQuery, QueryPlan, SourceTable, SqlError, Stage, plan, timestamp_type};
-use crate::aggregate::WindowState;
+use super::{QueryPlan, SourceTable, SqlError, plan_append as plan, timestamp_type};
+use crate::graph::Graph;
+use crate::trial::Trial;
 
 /// The web logs of the benchmark.
 pub(super) fn logs_schema() -> SchemaRef {
@@ -111,32 +112,18 @@ pub(super) fn few_rows() -> RecordBatch {
     ])
 }
 
-/// Only the columns that the plan reads, as a reader would decode them.
-pub(super) fn projected(plan: &QueryPlan, batch: &RecordBatch) -> RecordBatch {
-    batch.project(&plan.reads).unwrap()
-}
-
 /// Runs a query over batches and closes all windows at the end.
 pub(super) fn run(plan: &QueryPlan, batches: &[RecordBatch]) -> Vec<RecordBatch> {
-    let input = Arc::new(plan_input(plan));
-    match (plan.bind(input).unwrap(), &plan.stage) {
-        (BoundQuery::Stateless(mut map), _) => {
-            batches.iter().map(|batch| map.apply(&projected(plan, batch)).unwrap()).collect()
-        }
-        (BoundQuery::Windowed(mut pre), Stage::Windowed(window)) => {
-            let mut state = WindowState::new(window).unwrap();
-            for batch in batches {
-                let partial = pre.partial(&projected(plan, batch)).unwrap();
-                state.merge(&partial.rows).unwrap();
-            }
-            state.advance(i64::MAX).unwrap()
-        }
-        _ => panic!("bound to another stage"),
+    let graph = Graph::new(vec!["logs".into()], vec![Arc::new(plan.clone())]).unwrap();
+    // Only the columns that the plan reads, as a reader would decode them.
+    let reads: Vec<usize> = graph.reads(0).into_iter().collect();
+    let decoded = Arc::new(logs_schema().project(&reads).unwrap());
+    let mut trial = Trial::new(Arc::new(graph), &[decoded], &[true]).unwrap();
+    for batch in batches {
+        trial.rows(0, &batch.project(&reads).unwrap()).unwrap();
     }
-}
-
-pub(super) fn plan_input(plan: &QueryPlan) -> Schema {
-    logs_schema().project(&plan.reads).unwrap()
+    trial.watermark(0, i64::MAX).unwrap();
+    trial.take_output().into_iter().map(|output| output.rows).collect()
 }
 
 /// What a query makes of [`few_rows`], as a table sorted by line.

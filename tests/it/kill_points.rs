@@ -15,7 +15,7 @@ use crate::support::{Dir, millis, secs};
 /// some numbers fall between the first and the last of an epoch.
 const POINTS: &[(&str, u32)] = &[
     ("partition_reader_barrier", 6),
-    ("window_aggregator_snapshot", 9),
+    ("operator_shard_snapshot", 9),
     ("anomaly_detector_snapshot", 1),
     ("delta_committer_prepare", 6),
     ("delta_committer_prepare", 9),

@@ -8,28 +8,29 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix::{Addr, ArbiterHandle};
 
-use crate::actors::anomaly_detector::AnomalyDetector;
-use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, TakeBarrier, Wire};
+use crate::actors::blueprint::{Feeds, SinkTarget};
+use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, ReaderEnd, Wire};
 use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
 use crate::actors::credit::CreditPool;
-use crate::actors::flow::{InputId, Outlet};
+use crate::actors::flow::InputId;
 use crate::actors::watermark_tracker::SharedWatermark;
-use crate::actors::window_aggregator::WindowAggregator;
-use crate::source::PartitionId;
-use crate::source::kafka::PartitionQueue;
-use crate::sql::Stage;
+use crate::graph::Root;
+use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::ActorStarted;
 
 use super::readers::ReaderParts;
+use super::wiring::{Inputs, Receiver, Wiring};
 use super::*;
 
-/// Spawns the actors. `queues` has one queue for each partition of `assigned`, in order.
+/// Spawns the actors. `splits` has one for each partition of `assigned`, in order.
 pub struct Builder<'a> {
     pub(super) parts: &'a Parts,
     pub(super) supervision: Supervision,
     pub(super) threads: Threads,
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
+    pub(super) wiring: Wiring,
+    pub(super) credits: CreditPool,
     pub(super) cores: usize,
 }
 
@@ -42,6 +43,8 @@ impl<'a> Builder<'a> {
             threads: Threads::new(),
             healths: Vec::new(),
             trackers: Vec::new(),
+            wiring: Wiring::default(),
+            credits: CreditPool::new(parts.blueprint.settings.memory.in_flight),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -51,9 +54,9 @@ impl<'a> Builder<'a> {
         mut self,
         recovered: Recovered,
         assigned: Vec<Assigned>,
-        queues: Vec<PartitionQueue>,
+        splits: Vec<Box<dyn SplitReader>>,
     ) -> Result<Generation, StartError> {
-        match self.spawn_all(recovered, assigned, queues).await {
+        match self.spawn_all(recovered, assigned, splits).await {
             Ok(checkpoint) => Ok(Generation {
                 number: self.supervision.generation(),
                 threads: self.threads,
@@ -73,7 +76,7 @@ impl<'a> Builder<'a> {
         &mut self,
         recovered: Recovered,
         assigned: Vec<Assigned>,
-        queues: Vec<PartitionQueue>,
+        splits: Vec<Box<dyn SplitReader>>,
     ) -> Result<Addr<CheckpointWriter>, StartError> {
         let blueprint = self.parts.blueprint.clone();
         let shards = blueprint.settings.shards;
@@ -81,127 +84,118 @@ impl<'a> Builder<'a> {
             .iter()
             .flat_map(|a| a.partitions.iter().map(|(id, end)| (a.source, id.clone(), *end)))
             .collect();
-        // A source without partitions has one sender all the same, the relay of its barriers.
-        let readers_of =
-            |source: usize| partitions.iter().filter(|(of, ..)| *of == source).count().max(1);
+        let senders = |root: Root| match root {
+            // A source without partitions has one sender all the same, the relay of its barriers.
+            Root::Source(source) => {
+                partitions.iter().filter(|(of, ..)| *of == source).count().max(1)
+            }
+            Root::Operator(_) => shards,
+        };
+        let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
-        let Recovered { tables, epoch, instance, points } = recovered;
+        let Recovered { sinks, epoch, instance, points } = recovered;
 
-        // The tables, with as many inputs as there will be senders.
-        let sink_threads = self.start_threads(blueprint.tables.len().min(self.cores))?;
-        let mut committers = Vec::new();
+        // The sinks, with as many inputs as there will be senders.
+        let sink_threads = self.start_threads(blueprint.sinks.len().min(self.cores))?;
         let mut ends = Vec::new();
-        for (index, table) in tables.into_iter().enumerate() {
-            let described = &blueprint.tables[index];
-            let inputs = if blueprint.dead_letters() == Some(index) {
-                partitions.len()
-            } else if let Some(query) = blueprint.queries.iter().find(|q| q.table == index) {
-                match query.plan.stage {
-                    Stage::Stateless(_) => readers_of(query.source),
-                    Stage::Windowed(_) => shards,
+        for (index, open) in sinks.into_iter().enumerate() {
+            let described = &blueprint.sinks[index];
+            let inputs = match described.feeds_from {
+                Feeds::DeadLetters => Inputs::of(partitions.len()),
+                Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
+                Feeds::Detectors => {
+                    Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())
                 }
-            } else {
-                blueprint.detectors.iter().filter(|d| d.table == index).count()
             };
             let arbiter = &sink_threads[index % sink_threads.len()];
-            let (committer, end) = self
-                .spawn_committer(
-                    arbiter,
-                    described,
-                    table,
-                    inputs,
-                    &instance,
-                    &partitions,
-                    &checkpoint,
-                )
-                .await?;
-            committers.push(committer);
+            let (receiver, end) = match (open, &described.target) {
+                (OpenSink::Table(table), SinkTarget::Table(spec)) => {
+                    self.spawn_committer(
+                        arbiter,
+                        described,
+                        spec,
+                        *table,
+                        inputs,
+                        &instance,
+                        &partitions,
+                        &checkpoint,
+                    )
+                    .await?
+                }
+                (OpenSink::Staged(staged), _) => {
+                    self.spawn_writer(arbiter, described, *staged, inputs, &checkpoint).await?
+                }
+                (OpenSink::Table(_), SinkTarget::Staged(_)) => {
+                    return Err(StartError::Other(format!("{} is no table", described.sink)));
+                }
+            };
+            self.wiring.sinks.push(receiver);
             ends.push(end);
         }
 
         // Detectors and trackers are light, and share a thread.
         let light = self.start_threads(1)?;
-        let mut detectors: ByQuery<AnomalyDetector> = BTreeMap::new();
-        let mut senders: BTreeMap<usize, InputId> = BTreeMap::new();
-        for index in 0..blueprint.detectors.len() {
-            let table = blueprint.detectors[index].table;
-            let input = senders.entry(table).or_default();
-            let outlet = Outlet::new(&committers[table].0, &committers[table].1, *input);
-            *input += 1;
-            let detector =
-                self.spawn_detector(&light[0], index, shards, &epoch, outlet, &checkpoint).await?;
-            detectors.entry(blueprint.detectors[index].query).or_default().push(detector);
+        let mut senders_of_table: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, described) in blueprint.detectors.iter().enumerate() {
+            let member = senders_of_table.entry(described.sink).or_default();
+            let outlet = self.wiring.sinks[described.sink].outlet(*member as InputId);
+            *member += 1;
+            let inputs = Inputs::new(&graph.roots_of_output(described.query), senders);
+            let receiver =
+                self.spawn_detector(&light[0], index, inputs, &epoch, outlet, &checkpoint).await?;
+            self.wiring.detectors.entry(described.query).or_default().push(receiver);
         }
 
-        // The shards of every windowed query.
-        let windowed =
-            blueprint.queries.iter().filter(|q| matches!(q.plan.stage, Stage::Windowed(_))).count();
-        let operator_threads = self.start_threads((windowed * shards).min(self.cores))?;
-        let mut aggregators: ByQuery<WindowAggregator> = BTreeMap::new();
+        // The shards of every operator, downstream first, so that every sender finds its receiver.
+        let operators = graph.operators().len();
+        let operator_threads = self.start_threads((operators * shards).min(self.cores))?;
         let mut place = 0;
-        for (index, query) in blueprint.queries.iter().enumerate() {
-            let Stage::Windowed(_) = &query.plan.stage else { continue };
+        for operator in (0..operators).rev() {
+            let inputs = Inputs::new(&graph.roots_of_operator(operator), senders);
+            let id = &graph.operators()[operator].plan.id;
             let stored = match &epoch {
-                Some(epoch) => self.parts.store.segments(epoch, &query.name)?,
+                Some(epoch) => self.parts.store.segments(epoch, id)?,
                 None => Vec::new(),
             };
             let segments: Vec<&[u8]> = stored.iter().map(|s| s.bytes.as_slice()).collect();
             for shard in 0..shards {
-                let (committer, health) = &committers[query.table];
-                let mut outlets = vec![Outlet::new(committer, health, shard as InputId)];
-                for (detector, health) in detectors.get(&index).into_iter().flatten() {
-                    outlets.push(Outlet::new(detector, health, shard as InputId));
-                }
                 let arbiter = &operator_threads[place % operator_threads.len()];
                 place += 1;
-                let aggregator = self
-                    .spawn_aggregator(
+                let receiver = self
+                    .spawn_shard(
                         arbiter,
-                        index,
-                        shard,
-                        readers_of(query.source),
+                        (operator, shard),
+                        inputs.clone(),
                         &segments,
                         &epoch,
-                        outlets,
                         &checkpoint,
                     )
                     .await?;
-                aggregators.entry(index).or_default().push(aggregator);
+                self.wiring.operators.entry(operator).or_default().push(receiver);
             }
         }
 
         // A tracker for each source, then its readers.
-        let credits = CreditPool::new(blueprint.settings.memory.in_flight);
         let reader_threads = self.start_threads(partitions.len().min(self.cores))?;
-        let mut queues = queues.into_iter();
+        let mut splits = splits.into_iter();
         let mut readers = Vec::new();
         let mut letter_input: InputId = 0;
         for source_assigned in &assigned {
             let source = &blueprint.sources[source_assigned.source];
             if source_assigned.partitions.is_empty() {
-                let relay = self
-                    .spawn_relay(&light[0], source_assigned.source, &committers, &aggregators)
-                    .await?;
-                readers.push(relay.recipient::<TakeBarrier>());
+                let relay = self.spawn_relay(&light[0], source_assigned.source).await?;
+                readers.push(ReaderEnd { barrier: relay.recipient(), finished: None });
                 continue;
             }
             let shared = SharedWatermark::new();
             let tracker = self
-                .spawn_tracker(
-                    &light[0],
-                    source_assigned,
-                    source,
-                    &points,
-                    &epoch,
-                    &aggregators,
-                    &shared,
-                )
+                .spawn_tracker(&light[0], source_assigned, source, &points, &epoch, &shared)
                 .await?;
             self.trackers.extend(tracker.iter().map(|(address, _)| address.clone()));
-            for (input, (id, end)) in source_assigned.partitions.iter().enumerate() {
-                let queue =
-                    queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
+            for (member, (id, end)) in source_assigned.partitions.iter().enumerate() {
+                let split =
+                    splits.next().ok_or_else(|| StartError::Other(format!("{id} has no split")))?;
                 let point = points
                     .get(id)
                     .ok_or_else(|| StartError::Other(format!("{id} has no starting point")))?;
@@ -213,26 +207,27 @@ impl<'a> Builder<'a> {
                             source_index: source_assigned.source,
                             id: id.clone(),
                             end: *end,
-                            input: input as InputId,
+                            member,
                             letter_input,
-                            queue,
+                            split,
                             point: point.clone(),
                             tracker: tracker.clone(),
                             watermark: shared.clone(),
-                            credits: credits.clone(),
+                            credits: self.credits.clone(),
                             checkpoint: checkpoint.clone(),
                         },
-                        &committers,
-                        &aggregators,
                     )
                     .await?;
                 letter_input += 1;
-                readers.push(reader.recipient::<TakeBarrier>());
+                readers.push(ReaderEnd {
+                    barrier: reader.clone().recipient(),
+                    finished: Some(reader.recipient()),
+                });
             }
         }
         let expected = Expected {
             positions: partitions.len(),
-            states: windowed * shards,
+            states: operators * shards,
             operators: blueprint.detectors.len(),
             pre_commits: ends.len(),
         };
@@ -303,7 +298,7 @@ impl<'a> Builder<'a> {
             supervision: self.supervision.clone(),
             store: self.parts.store.clone(),
             progress: self.parts.progress.clone(),
-            interval: settings.checkpoint.interval,
+            interval: if self.parts.once { Duration::MAX } else { settings.checkpoint.interval },
             timeout: settings.checkpoint.timeout,
             readers: Vec::new(),
             committers: Vec::new(),
@@ -314,6 +309,7 @@ impl<'a> Builder<'a> {
             last_begun: None,
             last_durable: Instant::now(),
             finishing: false,
+            wanted: false,
             in_flight: None,
         };
         self.spawn(&arbiter[0], name, move || writer).await

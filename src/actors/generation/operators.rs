@@ -3,27 +3,31 @@
 use std::sync::Arc;
 
 use actix::{Addr, ArbiterHandle};
+use arrow::datatypes::SchemaRef;
 
 use crate::actors::alignment::Aligner;
 use crate::actors::anomaly_detector::{AnomalyDetector, operator_name, split_state};
-use crate::actors::blueprint::TableBlueprint;
+use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
 };
 use crate::actors::child::{ActorName, Health};
 use crate::actors::delta_committer::{DeltaCommitter, Work};
-use crate::actors::flow::Outlet;
+use crate::actors::fanout::{Fanout, Shown};
+use crate::actors::flow::{InputId, Outlet};
+use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
-use crate::actors::window_aggregator::WindowAggregator;
-use crate::aggregate::WindowState;
+use crate::actors::sink_writer::{SinkWriter, StagedWork};
 use crate::anomaly::{self, SeriesReader, WindowBuffer};
 use crate::checkpoint::Epoch;
-use crate::lake::LakeTable;
+use crate::graph::{Branches, Root};
+use crate::lake::{LakeTable, TableSpec};
+use crate::sink::StagedSink;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
-use crate::sql::Stage;
 use crate::telemetry::events::QueryMetrics;
 
+use super::wiring::{Ends, Inputs, Receiver, tracker_id};
 use super::*;
 
 impl Builder<'_> {
@@ -31,14 +35,15 @@ impl Builder<'_> {
     pub(super) async fn spawn_committer(
         &mut self,
         arbiter: &ArbiterHandle,
-        described: &TableBlueprint,
+        described: &SinkBlueprint,
+        spec: &TableSpec,
         table: LakeTable,
-        inputs: usize,
+        inputs: Inputs,
         instance: &str,
         partitions: &[(usize, PartitionId, Option<i64>)],
         checkpoint: &Addr<CheckpointWriter>,
-    ) -> Result<((Addr<DeltaCommitter>, Arc<Health>), CommitterEnd), StartError> {
-        let name = committer_name(described);
+    ) -> Result<(Receiver, CommitterEnd), StartError> {
+        let name = sink_name(described);
         let health = self.enter(name.clone());
         let mut applications = vec![epoch_application(&described.application, instance)];
         applications.extend(
@@ -52,14 +57,14 @@ impl Builder<'_> {
             let version = table.transaction_version(&app).await.map_err(RecoveryError::from)?;
             known.push((app, version));
         }
-        let writer = DeltaWriter::new(&table, &described.spec).map_err(RecoveryError::from)?;
+        let writer = DeltaWriter::new(&table, spec).map_err(RecoveryError::from)?;
         let retry = retrying(self.parts, described, health.clone());
         let committer = DeltaCommitter {
             sink: described.sink.clone(),
             name: name.clone(),
             health: health.clone(),
             supervision: self.supervision.clone(),
-            aligner: Aligner::new(inputs),
+            aligner: Aligner::new(inputs.total()),
             work: Some(Box::new(Work { table, writer, known, prepared: None, retry })),
             checkpoint: checkpoint.clone(),
         };
@@ -70,18 +75,61 @@ impl Builder<'_> {
             sources: described.sources.clone(),
             application: described.application.clone(),
         };
-        Ok(((address, health), end))
+        Ok((Receiver::new(&address, &health, inputs), end))
+    }
+
+    pub(super) async fn spawn_writer(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        described: &SinkBlueprint,
+        staged: StagedSink,
+        inputs: Inputs,
+        checkpoint: &Addr<CheckpointWriter>,
+    ) -> Result<(Receiver, CommitterEnd), StartError> {
+        let name = sink_name(described);
+        let health = self.enter(name.clone());
+        let retry = retrying(self.parts, described, health.clone());
+        let finish = match &described.target {
+            SinkTarget::Staged(target) => match &target.finish {
+                Some(plan) => {
+                    let finish = plan
+                        .bind(&described.sink, &target.schema)
+                        .map_err(|error| StartError::Other(error.to_string()))?;
+                    Some((finish, Vec::new()))
+                }
+                None => None,
+            },
+            SinkTarget::Table(_) => None,
+        };
+        let writer = SinkWriter {
+            sink: described.sink.clone(),
+            name: name.clone(),
+            health: health.clone(),
+            supervision: self.supervision.clone(),
+            aligner: Aligner::new(inputs.total()),
+            work: Some(Box::new(StagedWork { staged, retry, finish })),
+            checkpoint: checkpoint.clone(),
+        };
+        let address = self.spawn(arbiter, name, move || writer).await?;
+        let end = CommitterEnd {
+            sink: described.sink.clone(),
+            durable: address.clone().recipient(),
+            // The target remembers epochs, not positions.
+            sources: Vec::new(),
+            application: described.application.clone(),
+        };
+        Ok((Receiver::new(&address, &health, inputs), end))
     }
 
     pub(super) async fn spawn_detector(
         &mut self,
         arbiter: &ArbiterHandle,
         index: usize,
-        shards: usize,
+        inputs: Inputs,
         epoch: &Option<Epoch>,
         outlet: Outlet,
         checkpoint: &Addr<CheckpointWriter>,
-    ) -> Result<(Addr<AnomalyDetector>, Arc<Health>), StartError> {
+    ) -> Result<Receiver, StartError> {
         let blueprint = self.parts.blueprint.clone();
         let described = &blueprint.detectors[index];
         let name = ActorName::new("anomaly_detector", described.name.clone());
@@ -114,8 +162,8 @@ impl Builder<'_> {
             name: name.clone(),
             health: health.clone(),
             supervision: self.supervision.clone(),
-            aligner: Aligner::new(shards),
-            watermarks: vec![None; shards],
+            aligner: Aligner::new(inputs.total()),
+            watermarks: vec![None; inputs.total()],
             reader,
             buffer,
             detector,
@@ -124,50 +172,117 @@ impl Builder<'_> {
             progress: self.parts.progress.clone(),
             own_progress: self.parts.progress.detector(&described.name),
         };
-        Ok((self.spawn(arbiter, name, move || actor).await?, health))
+        let address = self.spawn(arbiter, name, move || actor).await?;
+        Ok(Receiver::new(&address, &health, inputs))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what a shard is made of, named one by one")]
-    pub(super) async fn spawn_aggregator(
+    pub(super) async fn spawn_shard(
         &mut self,
         arbiter: &ArbiterHandle,
-        index: usize,
-        shard: usize,
-        inputs: usize,
+        (operator, shard): (usize, usize),
+        inputs: Inputs,
         segments: &[&[u8]],
         epoch: &Option<Epoch>,
-        outlets: Vec<Outlet>,
         checkpoint: &Addr<CheckpointWriter>,
-    ) -> Result<(Addr<WindowAggregator>, Arc<Health>), StartError> {
+    ) -> Result<Receiver, StartError> {
         let blueprint = self.parts.blueprint.clone();
-        let query = &blueprint.queries[index];
         let shards = blueprint.settings.shards;
-        let Stage::Windowed(plan) = &query.plan.stage else {
-            return Err(StartError::Other(format!("query '{}' has no windows", query.name)));
-        };
-        let name = ActorName::new("window_aggregator", format!("{}/{shard}", query.name));
-        let other = |error: crate::aggregate::AggregateError| StartError::Other(error.to_string());
-        let mut state = WindowState::new(plan).map_err(other)?;
+        let described = &blueprint.graph.operators()[operator];
+        let query = blueprint.queries[described.query].name.clone();
+        let id: Arc<str> = described.plan.id.as_str().into();
+        let name = ActorName::new("operator_shard", format!("{id}/{shard}"));
+        let other = |error: crate::operator::OperatorError| StartError::Other(error.to_string());
+        let mut state = described.plan.operator().map_err(other)?;
         if let Some(epoch) = epoch {
-            let least = epoch.watermarks.get(&least_watermark(&query.name)).copied();
+            let least = epoch.watermarks.get(&least_watermark(&id)).copied();
             state.restore(segments, least, (shard, shards)).map_err(other)?;
         }
+        let root = Root::Operator(operator);
+        let fanout = self.fanout(root, shard, &described.plan.output_schema(), |_| 0)?;
+        let watermarks = self.watermark_senders(operator, &inputs);
         let health = self.enter(name.clone());
-        let actor = WindowAggregator {
+        let actor = OperatorShard {
             pipeline: self.parts.progress.name().clone(),
-            query: query.name.clone(),
+            operator_id: id.clone(),
             shard,
             name: name.clone(),
             health: health.clone(),
             supervision: self.supervision.clone(),
-            aligner: Aligner::new(inputs),
-            state,
-            restored: epoch.as_ref().and_then(|e| e.watermarks.get(&*query.name).copied()),
-            outlets,
+            aligner: Aligner::new(inputs.total()),
+            operator: state,
+            watermarks,
+            restored: epoch.as_ref().and_then(|e| e.watermarks.get(&*id).copied()),
+            fanout,
+            credits: self.credits.clone(),
             checkpoint: checkpoint.clone(),
-            metrics: QueryMetrics::new(self.parts.progress.name().clone(), query.name.clone()),
-            progress: self.parts.progress.query(&query.name),
+            metrics: QueryMetrics::new(self.parts.progress.name().clone(), query.clone()),
+            progress: self.parts.progress.query(&query),
         };
-        Ok((self.spawn(arbiter, name, move || actor).await?, health))
+        let address = self.spawn(arbiter, name, move || actor).await?;
+        Ok(Receiver::new(&address, &health, inputs))
+    }
+
+    /// The branches below a root, with the actors at their ends, for its `member`th sender.
+    pub(super) fn fanout(
+        &self,
+        root: Root,
+        member: usize,
+        rows: &SchemaRef,
+        resume_at: impl Fn(usize) -> i64,
+    ) -> Result<Fanout, StartError> {
+        let blueprint = &self.parts.blueprint;
+        let branches = Branches::new(&blueprint.graph, root, rows)
+            .map_err(|error| StartError::Other(error.to_string()))?;
+        let ends = self.wiring.destinations(blueprint, root, member, resume_at);
+        let queries_of: BTreeMap<usize, usize> = ends
+            .operators
+            .keys()
+            .map(|operator| (*operator, blueprint.graph.operators()[*operator].query))
+            .collect();
+        let shown = ends
+            .outputs
+            .keys()
+            .chain(queries_of.values())
+            .map(|query| {
+                let name = &blueprint.queries[*query].name;
+                let metrics = QueryMetrics::new(self.parts.progress.name().clone(), name.clone());
+                (*query, Shown { metrics, progress: self.parts.progress.query(name) })
+            })
+            .collect();
+        let shards = blueprint.settings.shards;
+        let Ends { outputs, operators } = ends;
+        Ok(Fanout { branches, shards, outputs, operators, queries_of, shown })
+    }
+
+    /// Whose watermarks an operator waits for: the trackers of sources that have a watermark, and
+    /// the shards of operators that have one.
+    fn watermark_senders(
+        &self,
+        operator: usize,
+        inputs: &Inputs,
+    ) -> BTreeMap<InputId, Option<i64>> {
+        let blueprint = &self.parts.blueprint;
+        let mut senders = BTreeMap::new();
+        for root in blueprint.graph.roots_of_operator(operator) {
+            match root {
+                Root::Source(source) if blueprint.sources[source].watermark.is_some() => {
+                    senders.insert(tracker_id(source), None);
+                }
+                Root::Source(_) => {}
+                Root::Operator(upstream) if self.has_watermark(upstream) => {
+                    for shard in 0..blueprint.settings.shards {
+                        senders.extend(inputs.id(root, shard).map(|id| (id, None)));
+                    }
+                }
+                Root::Operator(_) => {}
+            }
+        }
+        senders
+    }
+
+    fn has_watermark(&self, operator: usize) -> bool {
+        let blueprint = &self.parts.blueprint;
+        let sources = blueprint.graph.sources_of_operator(operator);
+        sources.iter().any(|source| blueprint.sources[*source].watermark.is_some())
     }
 }

@@ -10,23 +10,18 @@ use crate::actors::blueprint::SourceBlueprint;
 use crate::actors::checkpoint_writer::CheckpointWriter;
 use crate::actors::child::{ActorName, Health};
 use crate::actors::credit::CreditPool;
-use crate::actors::delta_committer::DeltaCommitter;
-use crate::actors::flow::{InputId, Outlet};
-use crate::actors::partition_reader::{
-    DeadLetterRoute, PartitionReader, Pending, Route, RouteStage,
-};
+use crate::actors::flow::InputId;
+use crate::actors::partition_reader::{DeadLetterRoute, PartitionReader, Pending};
 use crate::actors::recovery::StartingPoint;
 use crate::actors::watermark_tracker::{SharedWatermark, WatermarkTracker};
-use crate::actors::window_aggregator::WindowAggregator;
 use crate::checkpoint::Epoch;
-use crate::codec::JsonDecoder;
 use crate::codec::dead_letter::DeadLetterBuilder;
 use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
-use crate::source::PartitionId;
-use crate::source::kafka::PartitionQueue;
-use crate::sql::{BoundQuery, Stage};
-use crate::telemetry::events::{QueryMetrics, ReaderMetrics};
+use crate::graph::Root;
+use crate::source::{PartitionId, SplitReader};
+use crate::telemetry::events::ReaderMetrics;
 
+use super::wiring::tracker_id;
 use super::*;
 
 impl Builder<'_> {
@@ -38,21 +33,26 @@ impl Builder<'_> {
         source: &SourceBlueprint,
         points: &BTreeMap<PartitionId, StartingPoint>,
         epoch: &Option<Epoch>,
-        aggregators: &ByQuery<WindowAggregator>,
         shared: &SharedWatermark,
     ) -> Result<Option<(Addr<WatermarkTracker>, Arc<Health>)>, StartError> {
         let Some(watermark) = &source.watermark else { return Ok(None) };
-        let blueprint = &self.parts.blueprint;
-        let on_source =
-            || blueprint.queries.iter().enumerate().filter(|(_, q)| q.source == assigned.source);
+        let graph = &self.parts.blueprint.graph;
+        let root = Root::Source(assigned.source);
+        let below = graph.operators_below(root);
+        // Only where the source's watermark is the operator's, and not one of several.
         let restored = epoch.as_ref().and_then(|epoch| {
-            on_source().filter_map(|(_, q)| epoch.watermarks.get(&*q.name)).max().copied()
+            below
+                .iter()
+                .filter(|operator| graph.roots_of_operator(**operator).len() == 1)
+                .filter_map(|operator| epoch.watermarks.get(&graph.operators()[*operator].plan.id))
+                .max()
+                .copied()
         });
-        let outlets = on_source()
-            .filter_map(|(index, _)| aggregators.get(&index))
+        let outlets = below
+            .iter()
+            .filter_map(|operator| self.wiring.operators.get(operator))
             .flatten()
-            // The tracker is no input that barriers come from, so its number does not matter.
-            .map(|(aggregator, health)| Outlet::new(aggregator, health, InputId::MAX))
+            .map(|shard| shard.outlet(tracker_id(assigned.source)))
             .collect();
         let options = WatermarkOptions {
             delay_us: watermark.delay_us,
@@ -96,29 +96,16 @@ impl Builder<'_> {
         &mut self,
         arbiter: &ArbiterHandle,
         source: usize,
-        committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
-        aggregators: &ByQuery<WindowAggregator>,
     ) -> Result<Addr<BarrierRelay>, StartError> {
         let blueprint = self.parts.blueprint.clone();
-        let mut outlets = Vec::new();
-        for (index, query) in blueprint.queries.iter().enumerate() {
-            if query.source != source {
-                continue;
-            }
-            match &query.plan.stage {
-                Stage::Stateless(_) => {
-                    let (committer, health) = &committers[query.table];
-                    outlets.push(Outlet::new(committer, health, 0));
-                }
-                Stage::Windowed(_) => outlets.extend(
-                    aggregators
-                        .get(&index)
-                        .into_iter()
-                        .flatten()
-                        .map(|(actor, health)| Outlet::new(actor, health, 0)),
-                ),
-            }
-        }
+        let ends = self.wiring.destinations(&blueprint, Root::Source(source), 0, |_| 0);
+        let outlets = ends
+            .outputs
+            .into_values()
+            .chain(ends.operators.into_values())
+            .flatten()
+            .map(|destination| destination.outlet)
+            .collect();
         let name = ActorName::new("barrier_relay", blueprint.sources[source].name.clone());
         self.enter(name.clone());
         self.spawn(arbiter, name, move || BarrierRelay { outlets }).await
@@ -128,57 +115,24 @@ impl Builder<'_> {
         &mut self,
         arbiter: &ArbiterHandle,
         reader: ReaderParts,
-        committers: &[(Addr<DeltaCommitter>, Arc<Health>)],
-        aggregators: &ByQuery<WindowAggregator>,
     ) -> Result<Addr<PartitionReader>, StartError> {
         let blueprint = self.parts.blueprint.clone();
         let source = &blueprint.sources[reader.source_index];
         let pipeline = self.parts.progress.name().clone();
         let other = |what: &dyn std::fmt::Display| StartError::Other(what.to_string());
-        let decoder =
-            JsonDecoder::new(source.schema.clone(), source.projection.clone(), source.json.clone())
-                .map_err(|error| other(&error))?;
-        let decoded = decoder.output_schema();
+        let decoding = source.decoding().map_err(|error| other(&error))?;
+        let decoded = decoding.output_schema();
         let event_time = source
             .watermark
             .as_ref()
             .and_then(|watermark| decoded.index_of(&watermark.column).ok());
         let resume_at = |table: usize| reader.point.resume_at.get(&table).copied().unwrap_or(0);
-        let mut routes = Vec::new();
-        for (index, query) in blueprint.queries.iter().enumerate() {
-            if query.source != reader.source_index {
-                continue;
-            }
-            let bound = query.plan.bind(decoded.clone()).map_err(|error| other(&error))?;
-            let stage = match bound {
-                BoundQuery::Stateless(map) => {
-                    let (committer, health) = &committers[query.table];
-                    RouteStage::Rows { map, table: Outlet::new(committer, health, reader.input) }
-                }
-                BoundQuery::Windowed(pre) => RouteStage::Windows {
-                    pre,
-                    shards: aggregators
-                        .get(&index)
-                        .into_iter()
-                        .flatten()
-                        .map(|(actor, health)| Outlet::new(actor, health, reader.input))
-                        .collect(),
-                },
-            };
-            routes.push(Route {
-                query: QueryMetrics::new(pipeline.clone(), query.name.clone()),
-                progress: self.parts.progress.query(&query.name),
-                stage,
-                resume_at: resume_at(query.table),
-            });
-        }
-        let dead_letters = blueprint.dead_letters().map(|table| {
-            let (committer, health) = &committers[table];
-            DeadLetterRoute {
-                builder: DeadLetterBuilder::new(blueprint.settings.dead_letters.max_payload),
-                table: Outlet::new(committer, health, reader.letter_input),
-                resume_at: resume_at(table),
-            }
+        let root = Root::Source(reader.source_index);
+        let fanout = self.fanout(root, reader.member, &decoded, resume_at)?;
+        let dead_letters = blueprint.dead_letters().map(|table| DeadLetterRoute {
+            builder: DeadLetterBuilder::new(blueprint.settings.dead_letters.max_payload),
+            table: self.wiring.sinks[table].outlet(reader.letter_input),
+            resume_at: resume_at(table),
         });
         let name = ActorName::new("partition_reader", reader.id.to_string());
         let health = self.enter(name.clone());
@@ -197,11 +151,11 @@ impl Builder<'_> {
             name: name.clone(),
             health,
             supervision: self.supervision.clone(),
-            queue: reader.queue,
-            decoder,
+            split: reader.split,
+            decoding,
             event_time,
             limits: source.limits,
-            routes,
+            fanout,
             dead_letters,
             tracker: reader.tracker,
             watermark: reader.watermark,
@@ -223,9 +177,10 @@ pub(super) struct ReaderParts {
     pub(super) source_index: usize,
     pub(super) id: PartitionId,
     pub(super) end: Option<i64>,
-    pub(super) input: InputId,
+    /// Its number among the readers of its source.
+    pub(super) member: usize,
     pub(super) letter_input: InputId,
-    pub(super) queue: PartitionQueue,
+    pub(super) split: Box<dyn SplitReader>,
     pub(super) point: StartingPoint,
     pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
     pub(super) watermark: SharedWatermark,

@@ -164,9 +164,9 @@ impl Store {
 }
 
 struct Engine<'a> {
-    plan: &'a WindowPlan,
-    reader: PreAggregator,
-    shards: Vec<WindowState>,
+    query: &'a QueryPlan,
+    reader: Reader,
+    shards: Vec<TumblingState>,
     output: Vec<Output>,
     late: u64,
 }
@@ -176,7 +176,7 @@ impl Engine<'_> {
         let partial = self.reader.partial(&super::batch(rows)).unwrap();
         let without = rows.iter().filter(|row| row.ts.is_none() && row.i != Some(13)).count();
         assert_eq!(partial.null_time, without as u64);
-        let keys = self.reader.key_columns();
+        let keys = self.reader.pre.key_columns();
         let parts = split_by_shard(&partial.rows, keys, self.shards.len()).unwrap();
         for (shard, part) in self.shards.iter_mut().zip(parts) {
             if let Some(part) = part {
@@ -187,7 +187,7 @@ impl Engine<'_> {
 
     fn advance(&mut self, watermark: i64) {
         for shard in &mut self.shards {
-            let batches = shard.advance(watermark).unwrap();
+            let batches = selected(self.query, &shard.advance(watermark).unwrap());
             let mut last = i64::MIN;
             for batch in &batches {
                 let rows = outputs(batch);
@@ -202,7 +202,7 @@ impl Engine<'_> {
         let segments: Vec<&[u8]> = store.segments.iter().map(|(_, _, b)| b.as_slice()).collect();
         self.shards = (0..shards)
             .map(|shard| {
-                let mut state = WindowState::new(self.plan).unwrap();
+                let mut state = TumblingState::new(window_plan(self.query)).unwrap();
                 state.restore(&segments, store.watermark, (shard, shards)).unwrap();
                 assert_eq!(state.watermark(), store.watermark);
                 state
@@ -215,9 +215,9 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let query = planned(SQL);
     let plan = window_plan(&query);
     let mut engine = Engine {
-        plan,
+        query: &query,
         reader: reader(&query),
-        shards: vec![WindowState::new(plan).unwrap()],
+        shards: vec![TumblingState::new(plan).unwrap()],
         output: vec![],
         late: 0,
     };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::error::{Reason, RecordError};
 use super::scan::find_special;
+use crate::codec::{Reason, RecordError};
 
 /// That the record is bad. What is wrong with it waits in the cursor, so that the results which
 /// every field passes through stay in registers.
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
     #[cold]
     #[inline(never)]
     pub fn fail_at<T>(&mut self, offset: usize, reason: Reason) -> Result<T, Fail> {
-        self.fault.get_or_insert(RecordError { reason, column: None, offset });
+        self.fault.get_or_insert(RecordError::new(reason, offset));
         Err(Fail)
     }
 
@@ -78,11 +78,7 @@ impl<'a> Cursor<'a> {
     /// The fault that a [`Fail`] stood for.
     #[cold]
     pub fn into_fault(self) -> RecordError {
-        self.fault.unwrap_or(RecordError {
-            reason: Reason::Syntax("a value"),
-            column: None,
-            offset: self.at,
-        })
+        self.fault.unwrap_or(RecordError::new(Reason::Syntax("a value"), self.at))
     }
 
     #[inline(always)]

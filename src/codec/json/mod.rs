@@ -31,15 +31,14 @@
 //! - Nulls within a null STRUCT are allowed whatever its fields say, and so is an empty object for
 //!   one whose fields are all nullable.
 
-mod buffers;
 mod column;
 mod cursor;
-mod error;
 mod fields;
-mod number;
+pub(in crate::codec) mod members;
+pub(in crate::codec) mod number;
 mod scan;
 mod text;
-mod time;
+pub(in crate::codec) mod time;
 mod zone;
 
 #[cfg(test)]
@@ -54,9 +53,9 @@ use chrono_tz::Tz;
 
 use self::column::Column;
 use self::cursor::{Cursor, Fail};
-pub use self::error::{Reason, RecordError};
 use self::fields::Fields;
-use super::CodecError;
+use super::decoder::check_projection;
+use super::{CodecError, Reason, RecordError};
 
 /// How a TIMESTAMP column is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +74,8 @@ pub enum TimestampFormat {
     EpochMillis,
     /// The same in microseconds.
     EpochMicros,
+    /// The same in nanoseconds (cut to microseconds).
+    EpochNanos,
 }
 
 /// What to do with fields that the declared schema does not have.
@@ -118,6 +119,21 @@ impl Default for JsonOptions {
     }
 }
 
+/// How the values of some columns are written, as the serialisers of Kafka Connect do it.
+#[derive(Debug, Clone)]
+pub(in crate::codec) struct Formats {
+    /// How TIMESTAMP columns are written that `timestamps` does not name.
+    pub timestamp: TimestampFormat,
+    /// By the column's path.
+    pub timestamps: HashMap<String, TimestampFormat>,
+    /// The zone of local times.
+    pub zone: Tz,
+    /// Whether DECIMAL columns that `decimals` does not name are in base64, of the column's scale.
+    pub base64_decimals: bool,
+    /// By the column's path: it is in base64, of that scale.
+    pub decimals: HashMap<String, i32>,
+}
+
 /// What `max_depth` is limited to: each level takes some hundred bytes of the thread's stack.
 const DEEPEST: usize = 512;
 const LONGEST_RECORD: usize = 1 << 30;
@@ -150,16 +166,8 @@ impl JsonDecoder {
         options: JsonOptions,
     ) -> Result<Self, CodecError> {
         check_options(&schema, &options)?;
-        let mut read = HashSet::new();
-        for &index in &projection {
-            let problem = match read.insert(index) {
-                _ if index >= schema.fields().len() => "is not a column",
-                false => "comes twice",
-                true => continue,
-            };
-            let columns = schema.fields().len();
-            return Err(CodecError::Projection { index, columns, problem });
-        }
+        check_projection(&schema, &projection)?;
+        let read: HashSet<usize> = projection.iter().copied().collect();
         let output = Arc::new(schema.project(&projection)?);
         let columns = output
             .fields()
@@ -181,6 +189,11 @@ impl JsonDecoder {
     /// The schema of the batches: the projected columns.
     pub fn output_schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// Reads columns from the next record on as `formats` says; a DATE may be a number of days too.
+    pub(in crate::codec) fn set_formats(&mut self, formats: &Formats) {
+        self.fields.set_formats(formats);
     }
 
     /// Appends one record as a row.
@@ -208,7 +221,7 @@ impl JsonDecoder {
     fn too_long(&self, payload: &[u8]) -> RecordError {
         let oversized = payload.len() > self.max_record_bytes;
         let reason = if oversized { Reason::Oversized } else { Reason::BatchFull };
-        RecordError { reason, column: None, offset: 0 }
+        RecordError::new(reason, 0)
     }
 
     #[inline(always)]

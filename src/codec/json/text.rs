@@ -1,8 +1,8 @@
 //! JSON strings that are read, and the base64 in some of them.
 
 use super::cursor::{Cursor, Fail};
-use super::error::Reason;
 use super::scan::find_special;
+use crate::codec::Reason;
 
 impl<'a> Cursor<'a> {
     /// Appends the string that starts here, unescaped, to `out`. After a failure `out` may end

@@ -12,7 +12,7 @@ fn only_what_is_needed_is_read() {
         ("SELECT 1 AS one FROM logs", vec![]),
         ("SELECT user.id AS id FROM logs", vec![9]),
     ] {
-        assert_eq!(planned(sql).reads, reads, "{sql}");
+        assert_eq!(planned(sql).reads("logs"), reads.into_iter().collect(), "{sql}");
     }
 }
 
@@ -21,13 +21,11 @@ fn columns_are_found_by_name_among_others() {
     let plan = planned("SELECT endpoint, bytes FROM logs WHERE status_code >= 500");
     // The union of several queries' columns.
     let union = few_rows().project(&[1, 3, 4, 6]).unwrap();
-    let BoundQuery::Stateless(mut map) = plan.bind(union.schema()).unwrap() else {
-        panic!("not stateless");
-    };
+    let mut map = plan.feeds[0].bind("q", &union.schema()).unwrap();
     let output = map.apply(&union).unwrap();
     assert_eq!((output.num_rows(), output.num_columns()), (2, 2));
     let without = few_rows().project(&[1, 3]).unwrap();
-    let error = plan.bind(without.schema()).err().unwrap().to_string();
+    let error = plan.feeds[0].bind("q", &without.schema()).err().unwrap().to_string();
     assert!(error.contains("'status_code'") && error.contains("'q'"), "{error}");
 }
 
@@ -39,7 +37,7 @@ fn rows_without_columns_are_counted() {
 }
 
 fn fingerprint(sql: &str) -> String {
-    planned(sql).fingerprint
+    planned(sql).operators.pop().map_or_else(String::new, |operator| operator.fingerprint)
 }
 
 const BASE: &str = "SELECT window.start AS s, endpoint, count(*) AS n, avg(bytes) AS b FROM logs \
@@ -91,10 +89,8 @@ fn fingerprints_are_kept_between_releases() {
 #[test]
 fn errors_while_running_name_the_query() {
     let plan = planned("SELECT url_decode(concat('%zz', endpoint)) AS x FROM logs");
-    let BoundQuery::Stateless(mut map) = plan.bind(Arc::new(plan_input(&plan))).unwrap() else {
-        panic!("not stateless");
-    };
-    let error = map.apply(&projected(&plan, &few_rows())).unwrap_err().to_string();
+    let mut map = plan.feeds[0].bind("q", &logs_schema()).unwrap();
+    let error = map.apply(&few_rows()).unwrap_err().to_string();
     assert!(error.contains("query 'q'"), "{error}");
 }
 
@@ -102,9 +98,9 @@ fn errors_while_running_name_the_query() {
 fn what_runs_on_another_thread_can_be_sent_there() {
     fn sendable<T: Send>() {}
     sendable::<QueryPlan>();
-    sendable::<BoundQuery>();
+    sendable::<crate::sql::BoundMap>();
     sendable::<crate::aggregate::PartialBatch>();
-    sendable::<WindowState>();
+    sendable::<crate::aggregate::TumblingState>();
 }
 
 #[test]

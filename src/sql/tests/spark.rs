@@ -245,10 +245,10 @@ fn names_ignore_case_and_keep_their_spelling() {
     let names: Vec<&str> =
         plan.output_schema.fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(names, ["DeviceId", "Endpoint", "IP", "B"]);
-    assert_eq!(plan.reads, [1, 3, 6, 8]);
+    assert_eq!(plan.reads("logs"), [1, 3, 6, 8].into());
     let plan = planned("SELECT * EXCEPT (IP, user) FROM logs");
     assert_eq!(plan.output_schema.fields().len(), 10);
-    assert!(!plan.reads.contains(&1));
+    assert!(!plan.reads("logs").contains(&1));
 }
 
 #[test]

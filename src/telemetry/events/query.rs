@@ -92,24 +92,21 @@ impl RowsProduced<'_> {
     }
 }
 
-/// The watermark closed windows; their rows are final. Counts the rows as produced too.
+/// The watermark closed windows; their rows are final.
 #[derive(Debug)]
 pub struct WindowsClosed<'a> {
     /// The query.
     pub query: &'a QueryMetrics,
     /// Windows.
     pub windows: u64,
-    /// Rows that came out of them.
-    pub rows: u64,
 }
 
 impl WindowsClosed<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        let Self { query, windows, rows } = self;
-        debug!(pipeline = %query.pipeline, query = %query.query, windows, rows, "windows closed");
+        let Self { query, windows } = self;
+        debug!(pipeline = %query.pipeline, query = %query.query, windows, "windows closed");
         query.closed_windows.increment(windows);
-        query.output_rows.increment(rows);
     }
 }
 

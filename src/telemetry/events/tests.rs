@@ -98,8 +98,8 @@ fn everything() {
     LateRows { query: &metrics, rows: 4 }.emit();
     LateRows { query: &metrics, rows: 0 }.emit();
     NullEventTime { query: &metrics, rows: 1 }.emit();
-    WindowsClosed { query: &metrics, windows: 2, rows: 40 }.emit();
-    RowsProduced { query: &metrics, rows: 2 }.emit();
+    WindowsClosed { query: &metrics, windows: 2 }.emit();
+    RowsProduced { query: &metrics, rows: 42 }.emit();
     StateSize { pipeline, query, shard: 1, windows: 2, groups: 30, bytes: 4096 }.emit();
 
     EpochStarted { pipeline, number: 12 }.emit();
@@ -111,8 +111,16 @@ fn everything() {
     let error: &dyn std::fmt::Display = &"conflict";
     SinkRetrying { pipeline, sink, reason: "conflict", error, attempt: 1, backoff: ms(100) }.emit();
     SinkRecovered { pipeline, sink, attempts: 1 }.emit();
-    DeltaCommitted { pipeline, sink, version: 7, files: 1, rows: 40, bytes: 5000, took: ms(20) }
-        .emit();
+    SinkCommitted {
+        pipeline,
+        sink,
+        version: Some(7),
+        files: 1,
+        rows: 40,
+        bytes: 5000,
+        took: ms(20),
+    }
+    .emit();
     EpochCommitted { pipeline, number: 12, commit: ms(20), total: ms(36) }.emit();
     EpochStarted { pipeline, number: 13 }.emit();
     EpochFailed { pipeline, number: 13, error: &"disk full" }.emit();

@@ -6,10 +6,7 @@ use super::{Entry, Kind, Name, Unit};
 
 /// What the values of each label are, and so what bounds their number.
 pub const LABELS: &[(&str, &str)] = &[
-    (
-        "actor",
-        "kind of actor: `partition_reader`, `window_aggregator`, `delta_committer` and so on",
-    ),
+    ("actor", "kind of actor: `partition_reader`, `operator_shard`, `delta_committer` and so on"),
     ("broker", "id of a Kafka broker of the cluster"),
     ("cause", "why an actor ended: `panic`, `error`, `stopped`, `stalled`"),
     ("check", "what readiness looks at: `running`, `assigned`, `checkpointing`, `sinks_reachable`"),
