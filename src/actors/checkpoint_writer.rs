@@ -43,6 +43,20 @@ pub struct TakeBarrier {
 #[rtype(result = "()")]
 pub struct FinishWithEpoch;
 
+/// To the checkpoint writer, in a bounded run: a reader has all that one trigger may take. The next
+/// epoch need not wait for the clock.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct EpochWanted;
+
+/// To a reader: this epoch is durable, and in every table.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct EpochInTables {
+    /// Which.
+    pub epoch: u64,
+}
+
 /// A part of an epoch, from whoever it belongs to.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -124,6 +138,14 @@ pub struct CommitterEnd {
     pub application: String,
 }
 
+/// A reader's end of the protocol.
+pub struct ReaderEnd {
+    /// Where to ask for barriers.
+    pub barrier: Recipient<TakeBarrier>,
+    /// Where to say that an epoch is finished; a relay has no use for it.
+    pub finished: Option<Recipient<EpochInTables>>,
+}
+
 /// See the module's documentation.
 pub struct CheckpointWriter {
     pub(super) pipeline: Arc<str>,
@@ -134,7 +156,7 @@ pub struct CheckpointWriter {
     pub(super) progress: Arc<PipelineProgress>,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
-    pub(super) readers: Vec<Recipient<TakeBarrier>>,
+    pub(super) readers: Vec<ReaderEnd>,
     pub(super) committers: Vec<CommitterEnd>,
     pub(super) expected: Expected,
     /// What every epoch of this generation starts from: the name, the fingerprints, and the
@@ -147,6 +169,8 @@ pub struct CheckpointWriter {
     pub(super) last_begun: Option<Instant>,
     pub(super) last_durable: Instant,
     pub(super) finishing: bool,
+    /// A reader waits for the next epoch.
+    pub(super) wanted: bool,
     pub(super) in_flight: Option<InFlight>,
 }
 
@@ -184,6 +208,7 @@ impl CheckpointWriter {
     fn begin(&mut self) {
         let number = self.base.number + 1;
         let last = self.finishing;
+        self.wanted = false;
         EpochStarted { pipeline: &self.pipeline, number }.emit();
         self.last_begun = Some(Instant::now());
         self.in_flight = Some(InFlight {
@@ -196,7 +221,7 @@ impl CheckpointWriter {
             write: None,
         });
         for reader in &self.readers {
-            reader.do_send(TakeBarrier { epoch: number, last });
+            reader.barrier.do_send(TakeBarrier { epoch: number, last });
         }
     }
 
@@ -411,13 +436,16 @@ impl CheckpointWriter {
         self.progress.epoch_committed(number, commit);
         EpochCommitted { pipeline: &self.pipeline, number, commit, total }.emit();
         self.in_flight = None;
+        for reader in self.readers.iter().filter_map(|reader| reader.finished.as_ref()) {
+            reader.do_send(EpochInTables { epoch: number });
+        }
         self.supervision.tell(SupervisorEvent::EpochCommitted {
             generation: self.supervision.generation(),
             epoch: number,
             positions: self.base.positions.clone(),
             last,
         });
-        if !last && self.finishing {
+        if !last && (self.finishing || self.wanted) {
             self.begin();
         }
     }
@@ -521,12 +549,24 @@ impl Handler<FinishWithEpoch> for CheckpointWriter {
     }
 }
 
+impl Handler<EpochWanted> for CheckpointWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: EpochWanted, _: &mut Self::Context) {
+        match self.in_flight {
+            // Begun before the reader asked, perhaps: then one more follows it.
+            Some(_) => self.wanted = true,
+            None => self.begin(),
+        }
+    }
+}
+
 /// Wires the readers and the tables up, which are spawned after the writer that they report to.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Wire {
     /// The readers.
-    pub readers: Vec<Recipient<TakeBarrier>>,
+    pub readers: Vec<ReaderEnd>,
     /// The tables.
     pub committers: Vec<CommitterEnd>,
     /// How many parts an epoch has from now on.
@@ -540,6 +580,11 @@ impl Handler<Wire> for CheckpointWriter {
         self.readers = wire.readers;
         self.committers = wire.committers;
         self.expected = wire.expected;
-        self.begin();
+        if self.interval == Duration::MAX {
+            // The only epoch is the last one, which is asked for when all has been read.
+            self.last_begun = Some(Instant::now());
+        } else {
+            self.begin();
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! One Delta table: rows in, pre-commits at barriers, commits once the epoch is durable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use arrow::record_batch::RecordBatch;
@@ -11,12 +10,11 @@ use super::checkpoint_writer::{CheckpointWriter, Committed, Part, PartOfEpoch};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::Credit;
 use super::flow::{Flow, Item};
-use super::retry::Backoff;
+use super::retry::{Backoff, Retrying};
 use crate::checkpoint::PreCommit;
 use crate::lake::{Add, CommitInfo, LakeError, LakeTable, rows_of};
 use crate::sink::delta::DeltaWriter;
-use crate::telemetry::events::{DeltaCommitted, Fenced, FileWritten, SinkRecovered, SinkRetrying};
-use crate::telemetry::progress::SinkProgress;
+use crate::telemetry::events::{Fenced, FileWritten, SinkCommitted};
 
 /// The epoch is in the ledger: what it pre-committed may become visible. Carries the transactions
 /// of the commit, which hold the positions that the epoch was taken at.
@@ -51,51 +49,6 @@ pub struct Work {
     /// Files of the epoch that is being made durable.
     pub(super) prepared: Option<(u64, Vec<Add>)>,
     pub(super) retry: Retrying,
-}
-
-/// How a committer retries: with capped backoff, for as long as the fault may heal, and where
-/// anyone can see it.
-pub struct Retrying {
-    pub(super) pipeline: Arc<str>,
-    pub(super) sink: Arc<str>,
-    pub(super) health: Arc<Health>,
-    pub(super) progress: Arc<SinkProgress>,
-}
-
-impl Retrying {
-    /// Waits before the next attempt, or gives the error back if trying again can't help.
-    async fn pause(&self, error: LakeError, backoff: &mut Backoff) -> Result<(), LakeError> {
-        if !error.is_transient() {
-            return Err(error);
-        }
-        let pause = backoff.pause();
-        self.health.set_waiting(true);
-        self.progress.retrying(&error.to_string(), backoff.attempts(), pause);
-        SinkRetrying {
-            pipeline: &self.pipeline,
-            sink: &self.sink,
-            reason: error.code(),
-            error: &error,
-            attempt: backoff.attempts(),
-            backoff: pause,
-        }
-        .emit();
-        tokio::time::sleep(pause).await;
-        Ok(())
-    }
-
-    fn succeeded(&self, backoff: &Backoff) {
-        self.health.set_waiting(false);
-        if backoff.attempts() > 0 {
-            self.progress.recovered();
-            SinkRecovered {
-                pipeline: &self.pipeline,
-                sink: &self.sink,
-                attempts: backoff.attempts(),
-            }
-            .emit();
-        }
-    }
 }
 
 impl Work {
@@ -186,10 +139,10 @@ impl Retrying {
             // The commit stands; the next one tries the log's checkpoint or clean-up again.
             tracing::warn!(sink = %self.sink, error, "upkeep of the table's log failed");
         }
-        DeltaCommitted {
+        SinkCommitted {
             pipeline: &self.pipeline,
             sink: &self.sink,
-            version: info.version,
+            version: Some(info.version),
             files: info.files as u64,
             rows: info.rows,
             bytes: info.bytes,
@@ -241,6 +194,7 @@ fn pre_commit(sink: &str, table: &str, adds: &[Add]) -> Result<PreCommit, LakeEr
         // Filled in by the checkpoint writer, which knows the positions.
         transactions: Vec::new(),
         expected: Vec::new(),
+        staged: None,
     })
 }
 
@@ -387,13 +341,5 @@ impl Handler<EpochDurable> for DeltaCommitter {
                 }
             }),
         );
-    }
-}
-
-/// How long a sink waits between attempts.
-impl Backoff {
-    /// From 200 ms, doubling, to 10 s: quick enough for a blip, slow enough for a full disk.
-    pub fn of_sinks() -> Self {
-        Self::new(Duration::from_millis(200), Duration::from_secs(10))
     }
 }

@@ -32,6 +32,7 @@ pub mod operator_shard;
 pub mod partition_reader;
 pub mod recovery;
 pub mod retry;
+pub mod sink_writer;
 pub mod supervisor;
 pub mod watermark_tracker;
 

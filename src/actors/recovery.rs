@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::blueprint::TableBlueprint;
+use super::blueprint::SinkBlueprint;
 use super::checkpoint_writer::{epoch_application, partition_application};
-use super::delta_committer::Retrying;
+use super::retry::Retrying;
 use crate::checkpoint::{Epoch, Position, PreCommit};
 use crate::lake::{Add, LakeError, LakeTable};
 use crate::source::PartitionId;
@@ -130,7 +130,7 @@ pub struct StartingPoint {
 pub fn starting_point(
     partition: &PartitionId,
     known: Option<Position>,
-    in_tables: &[(usize, &TableBlueprint, Option<i64>)],
+    in_tables: &[(usize, &SinkBlueprint, Option<i64>)],
     start: i64,
     resume_from_table: bool,
 ) -> Result<StartingPoint, RecoveryError> {
@@ -148,7 +148,7 @@ pub fn starting_point(
     };
     if !resume_from_table {
         return Err(RecoveryError::TableAhead {
-            table: table.spec.uri.clone(),
+            table: table.address(),
             partition: partition.clone(),
             known: known.map(|position| position.next),
             found: found.unwrap_or_default(),
@@ -183,14 +183,15 @@ mod tests {
     use arrow::datatypes::Schema;
 
     use super::*;
+    use crate::actors::blueprint::{Feeds, SinkTarget};
     use crate::lake::TableSpec;
 
-    fn table(name: &str) -> TableBlueprint {
-        TableBlueprint {
+    fn table(name: &str) -> SinkBlueprint {
+        SinkBlueprint {
             sink: name.into(),
-            spec: TableSpec::new(name, Schema::empty().into()),
+            target: SinkTarget::Table(TableSpec::new(name, Schema::empty().into())),
             application: format!("millpond/test/{name}"),
-            feeds_from: crate::actors::blueprint::Feeds::Query(0),
+            feeds_from: Feeds::Query(0),
             sources: vec!["logs".into()],
             stateful: false,
         }

@@ -63,7 +63,7 @@ pub fn split_by_shard(
 
 /// The shard of a key. The high bits decide, evenly for any number of shards (Lemire's
 /// multiply-shift reduction).
-fn shard_of(hash: u64, shards: usize) -> usize {
+pub(crate) fn shard_of(hash: u64, shards: usize) -> usize {
     ((u128::from(hash) * shards as u128) >> 64) as usize
 }
 
@@ -90,7 +90,7 @@ pub(super) fn keep_shard(
 }
 
 /// One hash for each row's keys; the same in every release (see `sql::hash`).
-fn hash_keys(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>, DataFusionError> {
+pub(crate) fn hash_keys(keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>, DataFusionError> {
     let mut hashes = vec![0; rows];
     for key in keys {
         hash_column(key, &mut hashes)?;

@@ -64,6 +64,10 @@ pub struct PreCommit {
     /// The versions that the table had of them when the files were made: what a late commit must
     /// still find, or somebody else has written meanwhile.
     pub expected: Vec<(String, Option<i64>)>,
+    /// Of sinks that are no append-only Delta tables: rows that wait in a file beside the ledger,
+    /// as the sink describes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<serde_json::Value>,
 }
 
 /// Everything that becomes durable together.

@@ -63,7 +63,7 @@ impl Daemon {
             pipelines: 1,
             sources: blueprint.sources.len(),
             queries: blueprint.queries.len(),
-            sinks: blueprint.tables.len(),
+            sinks: blueprint.sinks.len(),
         }
         .emit();
         let progress = PipelineProgress::new(blueprint.settings.name.as_str());

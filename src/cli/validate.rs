@@ -64,9 +64,10 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
     for source in &blueprint.sources {
         let decoded = source.projection.len();
         text += &format!(
-            "  source    {:<20} kafka {} ({decoded} of {} columns decoded)\n",
+            "  source    {:<20} {} {} ({decoded} of {} columns decoded)\n",
             source.name,
-            source.kafka.topics.join(", "),
+            source.input.kind(),
+            source.input.describe(),
             source.schema.fields().len(),
         );
     }
@@ -79,7 +80,7 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             "  query     {:<20} {what} of {} -> {}\n",
             query.name,
             reads(&query.plan).join(", "),
-            uris(blueprint, query).join(", ")
+            addresses(blueprint, query).join(", ")
         );
     }
     for detector in &blueprint.detectors {
@@ -88,7 +89,7 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             detector.name,
             detector.spec.kind(),
             blueprint.queries[detector.query].name,
-            blueprint.tables[detector.table].spec.uri
+            blueprint.sinks[detector.sink].address()
         );
     }
     text
@@ -108,8 +109,8 @@ fn reads(plan: &QueryPlan) -> Vec<&str> {
     names
 }
 
-fn uris<'a>(blueprint: &'a Blueprint, query: &QueryBlueprint) -> Vec<&'a str> {
-    query.tables.iter().map(|table| blueprint.tables[*table].spec.uri.as_str()).collect()
+fn addresses(blueprint: &Blueprint, query: &QueryBlueprint) -> Vec<String> {
+    query.sinks.iter().map(|sink| blueprint.sinks[*sink].address()).collect()
 }
 
 fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
@@ -124,7 +125,8 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
         "name": blueprint.settings.name,
         "sources": blueprint.sources.iter().map(|source| json!({
             "name": &*source.name,
-            "topics": source.kafka.topics,
+            "type": source.input.kind(),
+            "input": source.input.describe(),
             "decoded": source.projection.iter()
                 .map(|column| source.schema.field(*column).name())
                 .collect::<Vec<_>>(),
@@ -136,14 +138,14 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
                 "id": operator.id,
                 "fingerprint": operator.fingerprint,
             })).collect::<Vec<_>>(),
-            "tables": uris(blueprint, query),
+            "sinks": addresses(blueprint, query),
             "columns": columns(&query.plan.output_schema),
         })).collect::<Vec<_>>(),
         "detectors": blueprint.detectors.iter().map(|detector| json!({
             "name": &*detector.name,
             "kind": detector.spec.kind(),
             "query": &*blueprint.queries[detector.query].name,
-            "table": blueprint.tables[detector.table].spec.uri,
+            "table": blueprint.sinks[detector.sink].address(),
         })).collect::<Vec<_>>(),
     })
 }

@@ -33,15 +33,19 @@ impl TextDecoder {
 
 impl RowDecoder for TextDecoder {
     fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
-        let Some(payload) = record.payload else { return Err(AppendError::Tombstone) };
+        let Some(payload) = record.payload else { return Err(AppendError::NoRow) };
         self.rows.append(|columns, _| match columns {
             [column] => metadata::bytes(column, Some(payload)),
             _ => Ok(0),
         })
     }
 
-    fn rows(&self) -> &Rows {
-        &self.rows
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     fn finish(&mut self) -> Result<RecordBatch, CodecError> {

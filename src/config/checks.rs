@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use super::diagnostics::ConfigError;
 use super::document::Table;
-use super::model::{DeltaSinkSettings, Settings, SinkSettings, SourceKind};
+use super::model::{
+    AfterFile, DeltaSinkSettings, FilesSettings, Settings, SinkSettings, SourceKind,
+};
 use super::suggest::{self, alternatives};
 
 /// `root`: the tree that `settings` was read from; it also names what was left out of
@@ -13,9 +15,13 @@ pub(crate) fn check(settings: &Settings, root: &Table) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     names(settings, root, &mut errors);
     detectors(settings, root, &mut errors);
+    tests(settings, root, &mut errors);
+    readers(settings, root, &mut errors);
     consumer_groups(settings, &mut errors);
+    transactional_ids(settings, &mut errors);
     credits(settings, &mut errors);
-    tables(settings, &mut errors);
+    directories(settings, &mut errors);
+    files_that_go(settings, &mut errors);
     errors
 }
 
@@ -24,10 +30,10 @@ fn names_in<'a>(root: &'a Table, key: &str) -> Vec<&'a str> {
     table.map_or(vec![], |table| table.entries.iter().map(|entry| entry.key.as_str()).collect())
 }
 
-/// SQL does not tell `Logs` from `logs`, and sources and queries are both named in it.
+/// SQL does not tell `Logs` from `logs`, and sources, tables and queries are all named in it.
 fn names(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
-    for group in ["sources", "queries", "detectors"] {
+    for group in ["sources", "tables", "queries", "detectors"] {
         if group == "detectors" {
             seen.clear();
         }
@@ -44,49 +50,152 @@ fn names(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn detectors(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
-    let queries = names_in(root, "queries");
-    for detector in &settings.detectors {
-        // An unresolved `${…}` may be any of them.
-        if queries.contains(&detector.query.as_str()) || detector.query.contains("${") {
-            continue;
-        }
-        let path = ["detectors", detector.name.as_str(), "query"];
-        let help = suggest::did_you_mean(&detector.query, queries.iter().copied());
-        let error =
-            settings.error_at(&path, format!("there is no query `{}`", detector.query), help);
-        errors.push(error.expected(if queries.is_empty() {
-            "a query, which [queries.NAME] would define".to_owned()
-        } else {
-            alternatives(queries.iter().copied())
-        }));
+/// Reports the name at a path if there is no such thing in a group (`queries`) of the tree.
+fn known(
+    settings: &Settings,
+    root: &Table,
+    group: &str,
+    name: &str,
+    path: &[&str],
+    errors: &mut Vec<ConfigError>,
+) {
+    let names = names_in(root, group);
+    // An unresolved `${…}` may be any of them.
+    if names.contains(&name) || name.contains("${") {
+        return;
     }
+    let what = match group {
+        "queries" => "query",
+        "sources" => "source",
+        _ => "table",
+    };
+    let elsewhere = ["sources", "tables", "queries"]
+        .into_iter()
+        .find(|other| *other != group && names_in(root, other).contains(&name));
+    let help = match elsewhere {
+        Some(other) => Some(format!("[{other}.{name}] is none")),
+        None => suggest::did_you_mean(name, names.iter().copied()),
+    };
+    let error = settings.error_at(path, format!("there is no {what} `{name}`"), help);
+    errors.push(error.expected(if names.is_empty() {
+        format!("a {what}, which [{group}.NAME] would define")
+    } else {
+        alternatives(names.iter().copied())
+    }));
+}
+
+fn detectors(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
+    for detector in &settings.detectors {
+        let path = ["detectors", detector.name.as_str(), "query"];
+        known(settings, root, "queries", &detector.query, &path, errors);
+    }
+}
+
+fn tests(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
+    for test in &settings.tests {
+        let index = test.index.to_string();
+        let path = ["tests", &index, "query"];
+        known(settings, root, "queries", &test.query, &path, errors);
+        for (n, table) in test.tables.iter().enumerate() {
+            let path = ["tests", &index, "tables", &n.to_string(), "table"];
+            known(settings, root, "tables", &table.table, &path, errors);
+        }
+        for (n, batch) in test.batches.iter().enumerate() {
+            for (m, input) in batch.input.iter().enumerate() {
+                let (n, m) = (n.to_string(), m.to_string());
+                let path = ["tests", &index, "batches", &n, "input", &m, "source"];
+                known(settings, root, "sources", &input.source, &path, errors);
+            }
+        }
+    }
+}
+
+/// A query without a sink is there for others to read. Which do is for their plans to say; here
+/// it is enough that some SQL has its name as a word.
+fn readers(settings: &Settings, root: &Table, errors: &mut Vec<ConfigError>) {
+    let all_are_read = names_in(root, "queries").len() == settings.queries.len();
+    for query in settings.queries.iter().filter(|query| query.sinks.is_empty()) {
+        let read = settings.detectors.iter().any(|detector| detector.query == query.name)
+            || settings
+                .queries
+                .iter()
+                .any(|other| other.name != query.name && has_word(&other.sql, &query.name));
+        // The one that reads it may be one that has errors.
+        if !read && all_are_read {
+            let path = ["queries", query.name.as_str(), "sink"];
+            let message = format!("missing key `sink` in [queries.{}]", query.name);
+            let help = "a query without a sink is one that another query reads, by its name";
+            errors.push(
+                settings
+                    .error_at(&path, message, Some(help.to_owned()))
+                    .expected("sink = { type = \"delta\", path = \"…\" }"),
+            );
+        }
+    }
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|part| part.eq_ignore_ascii_case(word))
 }
 
 /// Two consumers of one group share the partitions of a topic, so that each source would see
 /// a part of it only.
 fn consumer_groups(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    for (n, source) in settings.sources.iter().enumerate() {
-        let SourceKind::Kafka(kafka) = &source.kind;
-        for other in &settings.sources[..n] {
-            let SourceKind::Kafka(earlier) = &other.kind;
-            let shared = kafka.topics.iter().find(|topic| earlier.topics.contains(topic));
-            if kafka.group_id != earlier.group_id || kafka.brokers != earlier.brokers {
+    let kafka = || {
+        settings.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Kafka(kafka) => Some((source, kafka)),
+            _ => None,
+        })
+    };
+    for (n, (source, kafka_of)) in kafka().enumerate() {
+        for (other, earlier) in kafka().take(n) {
+            if kafka_of.group_id != earlier.group_id || kafka_of.brokers != earlier.brokers {
                 continue;
             }
-            if let Some(topic) = shared {
-                let message = format!(
-                    "source `{}` reads topic `{topic}` in the same consumer group",
-                    other.name
-                );
-                let help = "each would get some of the partitions only: let one source read the \
-                            topic for all queries, or set another `group_id`";
-                let path = ["sources", source.name.as_str(), "topics"];
-                errors.push(
-                    settings
-                        .error_at(&path, message, Some(help.to_owned()))
-                        .expected("each topic once in a consumer group"),
-                );
+            let shared = kafka_of.topics.iter().find(|topic| earlier.topics.contains(topic));
+            let (key, what) = match (shared, &kafka_of.topic_pattern, &earlier.topic_pattern) {
+                (Some(topic), ..) => ("topics", format!("topic `{topic}`")),
+                // Which topics match is not known, and may change.
+                (None, Some(_), _) => ("topic_pattern", "other topics".to_owned()),
+                (None, None, Some(_)) => ("topics", "topics by a pattern".to_owned()),
+                (None, None, None) => continue,
+            };
+            let message =
+                format!("source `{}` reads {what} in the same consumer group", other.name);
+            let help = "each would get some of the partitions only: let one source read the \
+                        topic for all queries, or set another `group_id`";
+            let path = ["sources", source.name.as_str(), key];
+            errors.push(
+                settings
+                    .error_at(&path, message, Some(help.to_owned()))
+                    .expected("each topic once in a consumer group"),
+            );
+        }
+    }
+}
+
+/// Two producers of one transactional id fence each other off without end.
+fn transactional_ids(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for query in &settings.queries {
+        for (n, sink) in query.sinks.iter().enumerate() {
+            let SinkSettings::Kafka(kafka) = &sink.settings else { continue };
+            let Some(id) = &kafka.transactional_id else { continue };
+            match seen.iter().find(|(other, _)| other == id) {
+                Some((_, name)) => {
+                    let message = format!("sink `{name}` has the same transactional id");
+                    let help = "the broker shuts out the older of two producers of one id";
+                    let error = settings.error_at_sink(
+                        query,
+                        n,
+                        "transactional_id",
+                        message,
+                        Some(help.to_owned()),
+                    );
+                    errors.push(error.expected("an id for each sink, or none"));
+                }
+                None => seen.push((id, &sink.name)),
             }
         }
     }
@@ -111,28 +220,44 @@ fn credits(settings: &Settings, errors: &mut Vec<ConfigError>) {
 struct Writer<'a> {
     what: String,
     path: PathBuf,
-    key: Vec<&'a str>,
+    key: Vec<String>,
     /// Detectors share a table if they want the same one.
     detector: Option<&'a DeltaSinkSettings>,
-    is_checkpoint: bool,
+    kind: Kind,
 }
 
-fn tables(settings: &Settings, errors: &mut Vec<ConfigError>) {
+#[derive(Clone, Copy)]
+enum Kind {
+    Checkpoint,
+    Table,
+    Files,
+}
+
+fn path_of(path: &[&str]) -> Vec<String> {
+    path.iter().map(|part| (*part).to_owned()).collect()
+}
+
+fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
     let mut writers = vec![Writer {
         what: "the checkpoint".to_owned(),
         path: normal(&settings.checkpoint.directory.to_string_lossy()),
-        key: vec!["checkpoint", "directory"],
+        key: path_of(&["checkpoint", "directory"]),
         detector: None,
-        is_checkpoint: true,
+        kind: Kind::Checkpoint,
     }];
     for query in &settings.queries {
-        for SinkSettings::Delta(sink) in &query.sinks {
+        for (n, sink) in query.sinks.iter().enumerate() {
+            let (path, kind) = match &sink.settings {
+                SinkSettings::Delta(delta) => (&delta.path, Kind::Table),
+                SinkSettings::Files(files) => (&files.path, Kind::Files),
+                _ => continue,
+            };
             writers.push(Writer {
                 what: format!("query `{}`", query.name),
-                path: normal(&sink.path),
-                key: settings.sink_key(&query.name, "path"),
+                path: normal(path),
+                key: settings.sink_key(&query.name, n, "path"),
                 detector: None,
-                is_checkpoint: false,
+                kind,
             });
         }
     }
@@ -140,18 +265,18 @@ fn tables(settings: &Settings, errors: &mut Vec<ConfigError>) {
         writers.push(Writer {
             what: format!("detector `{}`", detector.name),
             path: normal(&detector.sink.path),
-            key: vec!["detectors", &detector.name, "sink", "path"],
+            key: path_of(&["detectors", &detector.name, "sink", "path"]),
             detector: Some(&detector.sink),
-            is_checkpoint: false,
+            kind: Kind::Table,
         });
     }
     if settings.dead_letters.enabled {
         writers.push(Writer {
             what: "the dead letters".to_owned(),
             path: normal(&settings.dead_letters.path),
-            key: vec!["dead_letters", "path"],
+            key: path_of(&["dead_letters", "path"]),
             detector: None,
-            is_checkpoint: false,
+            kind: Kind::Table,
         });
     }
     for (n, writer) in writers.iter().enumerate() {
@@ -165,20 +290,21 @@ fn tables(settings: &Settings, errors: &mut Vec<ConfigError>) {
 }
 
 fn conflict(settings: &Settings, earlier: &Writer<'_>, later: &Writer<'_>) -> Option<ConfigError> {
+    let key: Vec<&str> = later.key.iter().map(String::as_str).collect();
     if earlier.path == later.path {
         if let (Some(mine), Some(other)) = (later.detector, earlier.detector) {
             let same = DeltaSinkSettings { path: other.path.clone(), ..mine.clone() } == *other;
             return (!same).then(|| {
                 let message = format!("{} writes the same table otherwise", earlier.what);
                 settings
-                    .error_at(&later.key, message, None)
+                    .error_at(&key, message, None)
                     .expected("the same keys in `sink` for each detector of one table")
             });
         }
         let message = format!("{} writes here too", earlier.what);
         return Some(
             settings
-                .error_at(&later.key, message, None)
+                .error_at(&key, message, None)
                 .expected("a directory of its own: exactly once holds for one writer a table"),
         );
     }
@@ -189,18 +315,71 @@ fn conflict(settings: &Settings, earlier: &Writer<'_>, later: &Writer<'_>) -> Op
     } else {
         return None;
     };
-    let reason = if outer.is_checkpoint {
-        "checkpoints that are no longer needed are removed with all that is in them"
-    } else {
-        "a vacuum of the outer table would delete the files of the inner one"
+    let reason = match outer.kind {
+        Kind::Checkpoint => {
+            "checkpoints that are no longer needed are removed with all that is in them"
+        }
+        Kind::Table => "a vacuum of the outer table would delete the files of the inner one",
+        Kind::Files => "whoever reads the outer directory would find the files of the inner one",
     };
     let message = format!("{} would be inside the directory of {}", inner.what, outer.what);
     // The later one is reported: it was written with the other in view.
     Some(
         settings
-            .error_at(&later.key, message, Some(reason.to_owned()))
+            .error_at(&key, message, Some(reason.to_owned()))
             .expected("directories that are not inside of each other"),
     )
+}
+
+/// Sources whose files go away once they are read.
+fn files_that_go(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let files = || {
+        settings.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Files(files) => Some((source, files)),
+            _ => None,
+        })
+    };
+    for (n, (source, mine)) in files().enumerate() {
+        if let AfterFile::Archive(archive) = &mine.after {
+            let archive = normal(&archive.to_string_lossy());
+            let read = before_pattern(mine);
+            let again = archive == read
+                || (archive.starts_with(&read) && (mine.recursive || mine.path.contains('*')));
+            if again {
+                let path = ["sources", source.name.as_str(), "after", "archive"];
+                let message = "files that are moved here would be read again";
+                errors.push(
+                    settings
+                        .error_at(&path, message, None)
+                        .expected("a directory outside of the source's"),
+                );
+            }
+        }
+        for (other, theirs) in files().take(n) {
+            let go = mine.after != AfterFile::Keep || theirs.after != AfterFile::Keep;
+            if go && normal(&mine.path) == normal(&theirs.path) {
+                let path = ["sources", source.name.as_str(), "path"];
+                let message = format!("source `{}` reads these files too", other.name);
+                let help = "one would take them away from the other: let one source read them for \
+                            all queries, or write `after = \"keep\"`";
+                errors.push(
+                    settings
+                        .error_at(&path, message, Some(help.to_owned()))
+                        .expected("files that one source reads"),
+                );
+            }
+        }
+    }
+}
+
+/// The directory that a source looks into: of a pattern, the part before what varies.
+fn before_pattern(files: &FilesSettings) -> PathBuf {
+    let fixed: PathBuf = Path::new(&files.path)
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']))
+        .collect();
+    // A pattern that varies from its beginning looks into the working directory.
+    normal(&Path::new(".").join(fixed).to_string_lossy())
 }
 
 /// One way to write a path, so that two can be compared. Links are not followed: what does not

@@ -6,6 +6,7 @@ use super::diagnostics::{ConfigError, Location};
 use super::document::{write_key, write_path};
 use super::environment::Environment;
 use super::suggest::{self, alternatives};
+use super::typed_keys::other_type;
 
 /// What all sections of one configuration share while it is read.
 pub(crate) struct Context<'a> {
@@ -61,17 +62,36 @@ impl<'a> Context<'a> {
 /// What people who come from Spark or from Kafka's own tools would write.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("subscribe", "write `topics = [\"…\"]`"),
-    ("subscribePattern", "topic patterns are not supported yet: list the `topics`"),
-    ("startingOffsets", "write `start = \"earliest\"` or `start = \"latest\"`"),
+    ("subscribePattern", "write `topic_pattern = \"…\"`"),
+    ("startingOffsets", "write `start`: \"earliest\", \"latest\" or { offsets = { … } }"),
+    ("startingOffsetsByTimestamp", "write `start = { timestamp = \"…\" }`"),
+    ("startingTimestamp", "write `start = { timestamp = \"…\" }`"),
+    ("startingVersion", "write `start = { version = … }`"),
+    ("includeHeaders", "write `headers = \"headers\"` in [sources.NAME.metadata]"),
+    ("includeTimestamp", "write `timestamp = \"timestamp\"` in [sources.NAME.metadata]"),
     ("bootstrap_servers", "write `brokers = \"host:9092\"`"),
     ("bootstrap.servers", "write `brokers = \"host:9092\"`"),
     ("kafka.bootstrap.servers", "write `brokers = \"host:9092\"`"),
     ("checkpointLocation", "write `directory` in [checkpoint]: one for the whole pipeline"),
-    ("trigger", "write `interval` in [checkpoint]: one for the whole pipeline"),
-    ("processingTime", "write `interval` in [checkpoint]: one for the whole pipeline"),
+    ("processingTime", "write `trigger = \"10s\"`"),
+    ("availableNow", "write `trigger = \"available_now\"`"),
+    ("available_now", "write `trigger = \"available_now\"`"),
     ("outputMode", "write `mode = \"append\"`"),
     ("partitionBy", "write `partition_by = [\"…\"]` in the query's sink"),
     ("withWatermark", "write a table [sources.NAME.watermark] with `column` and `delay`"),
+    ("dropDuplicatesWithinWatermark", "write `drop_duplicates = { columns = [\"…\"] }`"),
+    ("foreachBatch", "write several [[queries.NAME.sinks]]"),
+    ("latestFirst", "write `order = \"newest\"`"),
+    ("cleanSource", "write `after = \"delete\"`, or { archive = \"…\" }"),
+    ("sourceArchiveDir", "write `after = { archive = \"…\" }`"),
+    ("recursiveFileLookup", "write `recursive = true`"),
+    ("readChangeFeed", "write `change_feed = true`"),
+    ("readChangeData", "write `change_feed = true`"),
+    ("rampUpTime", "write `ramp_up = \"…\"`"),
+    ("numRows", "write `rows = …`"),
+    ("dbtable", "write `table = \"…\"`"),
+    ("sep", "write `delimiter = \"…\"`"),
+    ("max_line", "write `max_record = \"…\"`"),
 ];
 
 impl Unknown {
@@ -109,8 +129,9 @@ impl Unknown {
             Some((*help).to_owned())
         };
         let help = other_name()
-            .or_else(elsewhere)
-            .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()));
+            .or_else(|| other_type(&self.pattern, key))
+            .or_else(|| suggest::did_you_mean(key, self.siblings.iter().copied()))
+            .or_else(elsewhere);
         let expected = if self.siblings.is_empty() {
             "no key at all".to_owned()
         } else {

@@ -20,7 +20,8 @@ pub(crate) fn read(name: &str, section: &Section<'_>, sink_path: &str) -> Option
         section.string("window", COLUMN).map_or("window_start".to_owned(), |w| w.text.to_owned());
     let sink = section.section("sink");
     sink.choice("type", &[("delta", ())], &[], ());
-    let sink = read_delta(&sink, Some(sink_path.to_owned()));
+    let delta = read_delta(&sink, Some(sink_path.to_owned()));
+    sink.finish();
     let mut parameters = toml::Table::new();
     for entry in section.rest() {
         // Required keys are reported as missing, with this one named as the likely cause.
@@ -37,7 +38,7 @@ pub(crate) fn read(name: &str, section: &Section<'_>, sink_path: &str) -> Option
         window,
         kind: kind?.text.to_owned(),
         parameters,
-        sink: sink?,
+        sink: delta?,
         location: section.header.clone(),
     })
 }

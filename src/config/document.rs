@@ -8,7 +8,7 @@ use toml::value::Datetime;
 
 use super::diagnostics::{ConfigError, Location, SourceFile};
 use super::kafka_options::is_secret_option;
-use super::secret::names_secret;
+use super::secret::{MASK, names_secret};
 
 /// A configuration of more bytes than this is some other file.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -84,6 +84,9 @@ impl Node {
         match &self.value {
             Value::String(text) => {
                 let shown = if text.is_interpolated() { &text.raw } else { &text.value };
+                if holds_credentials(shown) {
+                    return MASK.to_owned();
+                }
                 let mut short: String = shown.chars().take(60).collect();
                 if shown.chars().nth(60).is_some() {
                     short.push('…');
@@ -208,7 +211,11 @@ impl Conversion<'_> {
             let name: &str = key.get_ref();
             let dotted = option_name(within, name);
             let secret = is_secret_name(dotted.as_deref(), name);
-            if secret && !value.get_ref().is_table() && !is_reference(value.get_ref()) {
+            let credentials = value.get_ref().as_str().is_some_and(holds_credentials);
+            if (secret || credentials)
+                && !value.get_ref().is_table()
+                && !is_reference(value.get_ref())
+            {
                 self.masked.push(value.span());
             }
             let entry = Entry {
@@ -281,7 +288,7 @@ fn option_name(within: Option<&str>, key: &str) -> Option<String> {
 
 fn is_secret_name(option: Option<&str>, key: &str) -> bool {
     match option {
-        None => ["password", "secret"].iter().any(|word| key.contains(word)),
+        None => ["password", "secret", "token"].iter().any(|word| key.contains(word)),
         Some(option) => !option.is_empty() && is_secret_option(option),
     }
 }
@@ -295,6 +302,17 @@ pub(crate) fn is_secret_path(path: &[String]) -> bool {
         secret = is_secret_name(option.as_deref(), key);
     }
     secret
+}
+
+/// Whether a text is an address with a user in it (`postgres://user:password@host`), or one of
+/// PostgreSQL's `password=…` strings.
+pub(crate) fn holds_credentials(text: &str) -> bool {
+    let user = text.match_indices("://").any(|(at, _)| {
+        let rest = &text[at + 3..];
+        rest[..rest.find('/').unwrap_or(rest.len())].contains('@')
+    });
+    // A password may hold a slash where it should not: then the user is not found above.
+    user || (text.contains("://") && text.contains('@')) || text.contains("password=")
 }
 
 /// Whether a value is one `${…}` and nothing else: then it says where a secret is, not what.
@@ -312,7 +330,9 @@ pub(crate) fn assignments_of_secrets(text: &str) -> Vec<Range<usize>> {
     let mut start = 0;
     while let Some(equals) = text[start..].find('=').map(|at| start + at) {
         let line = text[..equals].rfind('\n').map_or(0, |at| at + 1);
-        if !names_secret(&text[line.max(start)..equals]) {
+        let rest = &text[equals + 1..];
+        let written = &rest[..rest.find('\n').unwrap_or(rest.len())];
+        if !names_secret(&text[line.max(start)..equals]) && !holds_credentials(written) {
             start = equals + 1;
             continue;
         }

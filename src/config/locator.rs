@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::diagnostics::{ConfigError, Location};
 use super::document::{Node, Table, Value, write_path};
-use super::model::{DetectorSettings, QuerySettings, Settings, SourceSettings};
+use super::model::{
+    DetectorSettings, QuerySettings, Settings, SourceSettings, TableSettings, TestSettings,
+};
 
 /// Finds the place of a key path.
 #[derive(Clone)]
@@ -63,13 +65,17 @@ impl Locator {
     /// `message` without what `${…}` under a path stand for: other rooms quote what they read.
     fn conceal(&self, path: &[&str], message: &str) -> String {
         let mut message = message.to_owned();
-        let mut table = Some(&*self.root);
-        for (n, key) in path.iter().enumerate() {
-            let Some(entry) = table.and_then(|table| table.get(key)) else { break };
-            if n + 1 == path.len() {
-                conceal(&entry.node, &mut message);
-            }
-            table = entry.node.as_table();
+        let Some((first, rest)) = path.split_first() else { return message };
+        let mut node = self.root.get(first).map(|entry| &entry.node);
+        for key in rest {
+            node = match node.map(|node| &node.value) {
+                Some(Value::Table(table)) => table.get(key).map(|entry| &entry.node),
+                Some(Value::Array(items)) => key.parse().ok().and_then(|n: usize| items.get(n)),
+                _ => None,
+            };
+        }
+        if let Some(node) = node {
+            conceal(node, &mut message);
         }
         message
     }
@@ -151,6 +157,18 @@ impl Settings {
         self.error_at(&["sources", &source.name, "schema"], message, help).at(&at)
     }
 
+    /// As [`error_at_schema`](Self::error_at_schema), of a static table.
+    pub fn error_at_table_schema(
+        &self,
+        table: &TableSettings,
+        offset: usize,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> ConfigError {
+        let at = table.schema_location.at_offset(offset);
+        self.error_at(&["tables", &table.name, "schema"], message, help).at(&at)
+    }
+
     /// An error of one of a detector's keys (a parameter, `kind`, `query` …), or of the detector
     /// as a whole.
     pub fn error_at_detector(
@@ -165,22 +183,45 @@ impl Settings {
         self.error_at(&path, message, help)
     }
 
-    /// The path of a key of a query's sink, in whichever way the file writes the sink.
-    pub(crate) fn sink_key<'a>(&self, query: &'a str, key: &'a str) -> Vec<&'a str> {
-        let in_array = vec!["queries", query, "sinks", "0", key];
-        let (_, found) = self.locator.find(&in_array[..4]);
-        if found { in_array } else { vec!["queries", query, "sink", key] }
+    /// The path of a key of one of a query's sinks, in whichever way the file writes them.
+    pub(crate) fn sink_key(&self, query: &str, sink: usize, key: &str) -> Vec<String> {
+        let index = sink.to_string();
+        let (_, found) = self.locator.find(&["queries", query, "sinks", &index]);
+        let path: &[&str] = if found {
+            &["queries", query, "sinks", &index, key]
+        } else {
+            &["queries", query, "sink", key]
+        };
+        path.iter().map(|part| (*part).to_owned()).collect()
     }
 
-    /// An error of a query's sink: at one of its keys, or at its table if the file leaves the
-    /// key out.
+    /// An error of one of a query's sinks, by its place among them: at one of its keys, or at its
+    /// table if the file leaves the key out.
     pub fn error_at_sink(
         &self,
         query: &QuerySettings,
+        sink: usize,
         key: &str,
         message: impl Into<String>,
         help: Option<String>,
     ) -> ConfigError {
-        self.error_at(&self.sink_key(&query.name, key), message, help)
+        let path = self.sink_key(&query.name, sink, key);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.error_at(&path, message, help)
+    }
+
+    /// An error of a test: at a path below it, such as `["expect", "0", "rows", "2"]`, with places
+    /// in arrays from 0; if the file leaves it out, at the nearest table around it.
+    pub fn error_at_test(
+        &self,
+        test: &TestSettings,
+        path: &[&str],
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> ConfigError {
+        let index = test.index.to_string();
+        let mut whole = vec!["tests", index.as_str()];
+        whole.extend(path);
+        self.error_at(&whole, message, help)
     }
 }

@@ -18,6 +18,7 @@ mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod format;
 mod kafka_options;
 mod locator;
 mod model;
@@ -30,10 +31,14 @@ mod section;
 mod sink;
 mod source;
 mod suggest;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod typed_keys;
+mod unit_test;
 mod units;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,11 +46,19 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    BatchSettings, CheckpointSettings, Compression, DeadLetterSettings, DeltaSinkSettings,
-    DetectorSettings, FormatKind, FormatSettings, KafkaSettings, LogFormat, LoggingSettings,
-    MemorySettings, OutputMode, QuerySettings, RestartSettings, ServerSettings, Settings,
-    SinkSettings, SourceKind, SourceSettings, StartPosition, TimestampSetting, UnknownFields,
-    WatermarkSettings,
+    After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
+    ConsoleSinkSettings, CsvFormat, CsvHeader, DeadLetterSettings, DebeziumFormat, DebeziumPayload,
+    DeltaSinkSettings, DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates,
+    DropWithin, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaKey, KafkaSettings,
+    KafkaSinkSettings, KafkaTopic, KafkaValue, LogFormat, LoggingSettings, MemorySettings,
+    MemorySinkSettings, MetadataColumn, MetadataField, OutputMode, PostgresConnection,
+    PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings,
+    QuerySink, RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin,
+    ServerSettings, Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings,
+    StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
+    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
+    Trigger, UnknownFields, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

@@ -33,7 +33,7 @@ pub(crate) fn parse(key: &str, value: &str) -> (Arc<SourceFile>, Result<Table, V
         let parsed = document::parse(&file);
         return (file, parsed);
     }
-    if document::is_secret_path(&path) {
+    if document::is_secret_path(&path) || document::holds_credentials(value) {
         mask_value(&file, key);
     }
     let start = key.len() + 1;

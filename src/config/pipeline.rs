@@ -8,15 +8,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::DEFAULT_DATA_DIR;
 use super::diagnostics::ConfigError;
-use super::document::Node;
+use super::document::{Node, Value};
 use super::locator::Locator;
 use super::model::{
     CheckpointSettings, DeadLetterSettings, LogFormat, LoggingSettings, MemorySettings,
-    RestartSettings, ServerSettings, Settings,
+    RestartSettings, ServerSettings, Settings, Trigger,
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, sink, source};
+use super::{detector, query, sink, source, table, unit_test};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -28,7 +28,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         .map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.text));
     let shards = root.integer("shards", 1, 64).and_then(|n| usize::try_from(n).ok());
     let memory = memory(&root.section("memory"));
-    let checkpoint = checkpoint(&root.section("checkpoint"), &data_dir, &name);
+    let (trigger, checkpoint) = epochs(root, &data_dir, &name);
     let restart = restart(&root.section("restart"));
     let stop_timeout = root.duration(
         "stop_timeout",
@@ -42,16 +42,21 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (source_name, section) in root.named("sources") {
         sources.extend(source::read(source_name, &section, &name));
     }
+    let mut tables = Vec::new();
+    for (table_name, section) in root.named("tables") {
+        tables.extend(table::read(table_name, &section));
+    }
     let dead_letters = dead_letters(&root.section("dead_letters"), &data_dir);
     let mut queries = Vec::new();
     for (query_name, section) in root.named("queries") {
-        queries.extend(query::read(query_name, &section));
+        queries.extend(query::read(query_name, &section, checkpoint.interval));
     }
     let anomalies = under(&data_dir, "anomalies");
     let mut detectors = Vec::new();
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
     {
@@ -66,6 +71,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         name,
         data_dir,
         shards: shards.unwrap_or_else(cores),
+        trigger,
         memory,
         checkpoint,
         restart,
@@ -73,9 +79,11 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         server,
         logging,
         sources,
+        tables,
         dead_letters,
         queries,
         detectors,
+        tests,
         files,
         locator,
     }
@@ -120,10 +128,38 @@ fn memory(section: &Section<'_>) -> MemorySettings {
     settings
 }
 
-fn checkpoint(section: &Section<'_>, data_dir: &Path, name: &str) -> CheckpointSettings {
+/// `trigger` and `[checkpoint]`, which may both say how long an epoch is.
+fn epochs(root: &Section<'_>, data_dir: &Path, name: &str) -> (Trigger, CheckpointSettings) {
+    const LEAST: Duration = Duration::from_millis(100);
+    let section = root.section("checkpoint");
+    let written = root.duration_or("trigger", &["available_now", "once"], LEAST, DAY);
+    let interval = match written {
+        Some(Some(interval)) => {
+            let same = section.duration("interval", interval, LEAST, DAY);
+            if same != interval {
+                let error = ConfigError::new("`trigger` and `interval` in [checkpoint] differ")
+                    .expected("one of them: both are the time between two epochs");
+                root.report("trigger", &root.location("trigger"), error);
+            }
+            interval
+        }
+        _ => section.duration("interval", Duration::from_secs(10), LEAST, DAY),
+    };
+    let trigger = match (written, root.entry("trigger").map(|entry| &entry.node.value)) {
+        (Some(None), Some(Value::String(text))) if text.value.trim() == "once" => Trigger::Once,
+        (Some(None), _) => Trigger::AvailableNow,
+        _ => Trigger::Interval(interval),
+    };
+    (trigger, checkpoint(&section, interval, data_dir, name))
+}
+
+fn checkpoint(
+    section: &Section<'_>,
+    interval: Duration,
+    data_dir: &Path,
+    name: &str,
+) -> CheckpointSettings {
     let directory = section.string("directory", "a directory");
-    let interval =
-        section.duration("interval", Duration::from_secs(10), Duration::from_millis(100), DAY);
     let timeout =
         section.duration("timeout", Duration::from_secs(600), Duration::from_secs(1), 7 * DAY);
     if timeout < interval {

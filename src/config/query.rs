@@ -1,27 +1,41 @@
 //! `[queries.NAME]`: reading it.
 
+use std::time::Duration;
+
 use super::diagnostics::ConfigError;
-use super::document::{Node, Value};
-use super::model::{OutputMode, QuerySettings, SinkSettings};
+use super::document::Value;
+use super::model::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
 use super::names::check_name;
 use super::section::Section;
-use super::sink::read_delta;
+use super::sink;
+use super::source::DAY;
 use super::text::TextLocation;
+use super::units::format_duration;
 
-const ONLY_APPEND: &str =
-    "not supported yet: rows go to an append-only table, once, when their window has closed";
-
-/// Only what has errors comes back as nothing.
-pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<QuerySettings> {
+/// Only what has errors comes back as nothing. `epoch`: the time between two epochs.
+pub(crate) fn read(name: &str, section: &Section<'_>, epoch: Duration) -> Option<QuerySettings> {
     check_name(section, name, "query");
     let sql = section.required("sql", "a SELECT statement", "'''SELECT … FROM …'''");
     let mode = section.choice(
         "mode",
-        &[("append", OutputMode::Append)],
-        &[("update", ONLY_APPEND), ("complete", ONLY_APPEND)],
+        &[
+            ("append", OutputMode::Append),
+            ("update", OutputMode::Update),
+            ("complete", OutputMode::Complete),
+        ],
+        &[],
         OutputMode::Append,
     );
-    let sinks = sinks(section);
+    let trigger = trigger(section, epoch);
+    let drop_duplicates = drop_duplicates(section);
+    let state_ttl = section
+        .has("state_ttl")
+        .then(|| {
+            let (least, most) = (Duration::from_millis(1), 3650 * DAY);
+            section.duration_or("state_ttl", &[], least, most).flatten()
+        })
+        .flatten();
+    let sinks = sinks(name, section, mode);
     section.finish();
     let sql = sql?;
     Some(QuerySettings {
@@ -29,13 +43,65 @@ pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<QuerySettings> {
         sql: sql.text.to_owned(),
         sql_location: TextLocation::new(sql.node.at.source(), sql.offsets()),
         mode,
+        trigger,
+        drop_duplicates,
+        state_ttl,
         sinks: sinks?,
         location: section.header.clone(),
     })
 }
 
-/// `[queries.NAME.sink]`, or one `[[queries.NAME.sinks]]`.
-fn sinks(section: &Section<'_>) -> Option<Vec<SinkSettings>> {
+fn trigger(section: &Section<'_>, epoch: Duration) -> Option<Duration> {
+    let entry = section.entry("trigger")?;
+    if let Value::String(text) = &entry.node.value
+        && matches!(text.value.as_str(), "available_now" | "once")
+    {
+        let help = format!("write `trigger = \"{}\"` at the top of the file", text.value);
+        let expected = "a duration, such as \"1 minute\"";
+        section.reject("trigger", &entry.node, expected, Some(help));
+        return None;
+    }
+    let (least, most) = (Duration::from_millis(1), 365 * DAY);
+    let trigger = section.duration_or("trigger", &[], least, most).flatten()?;
+    if trigger < epoch {
+        let shown = format_duration(epoch);
+        let error = ConfigError::new(format!("epochs come every {shown} only"))
+            .expected(format!("a duration of {shown} or more"))
+            .help("rows go out at the end of an epoch: lower the pipeline's `trigger`".to_owned());
+        section.report("trigger", &entry.node.at, error);
+        return None;
+    }
+    Some(trigger)
+}
+
+fn drop_duplicates(section: &Section<'_>) -> Option<DropDuplicates> {
+    const WITHIN: &str = "watermark";
+    if !section.has("drop_duplicates") {
+        return None;
+    }
+    let table = section.section("drop_duplicates");
+    let columns = table.some_columns("columns", "names of columns of the source");
+    let (least, most) = (Duration::from_millis(1), 3650 * DAY);
+    let within = table.duration_or("within", &[WITHIN], least, most).unwrap_or(None);
+    let clock = [("event", false), ("wall", true)];
+    let wall = table.choice("clock", &clock, &[("processing", "write \"wall\"")], false);
+    let within = match (within, wall) {
+        (Some(duration), false) => DropWithin::EventTime(duration),
+        (Some(duration), true) => DropWithin::WallClock(duration),
+        (None, false) => DropWithin::Watermark,
+        (None, true) => {
+            let error = ConfigError::new("the watermark is of event time")
+                .expected("a duration as `within`, or `clock = \"event\"`");
+            table.report("clock", &table.location("clock"), error);
+            DropWithin::Watermark
+        }
+    };
+    table.finish();
+    Some(DropDuplicates { columns, within })
+}
+
+/// `[queries.NAME.sink]`, or each of `[[queries.NAME.sinks]]`.
+fn sinks(query: &str, section: &Section<'_>, mode: OutputMode) -> Option<Vec<QuerySink>> {
     let one = section.entry("sink");
     let many = section.entry("sinks");
     if let (Some(_), Some(many)) = (one, many) {
@@ -43,53 +109,39 @@ fn sinks(section: &Section<'_>) -> Option<Vec<SinkSettings>> {
         section.report("sinks", &many.key_at, error);
         return None;
     }
-    let Some(many) = many else {
-        if one.is_none() {
-            section.missing("sink", "{ type = \"delta\", path = \"…\" }");
-            return None;
-        }
-        return Some(vec![sink(&section.section("sink"))?]);
-    };
-    let group = section.section_of_array("sinks");
-    let items: &[Node] = match &many.node.value {
-        Value::Array(items) => items,
-        _ => {
-            section.reject("sinks", &many.node, "an array of tables: [[queries.NAME.sinks]]", None);
-            return None;
-        }
-    };
-    if items.len() != 1 {
-        let at = items.get(1).map_or(&many.node.at, |item| &item.at);
-        let error = ConfigError::new(format!("{} sinks are given", items.len()))
-            .expected("exactly one sink")
-            .help("write another query for another table; the source is read once".to_owned());
-        section.report("sinks", at, error);
-        return None;
+    if one.is_some() {
+        let section = section.section("sink");
+        let (name, settings) = sink::read(&section, mode)?;
+        let name = name.map_or_else(|| query.to_owned(), |name| format!("{query}.{name}"));
+        return Some(vec![QuerySink { name, settings, location: section.header.clone() }]);
     }
-    let mut sinks = Vec::new();
-    for item in items {
-        let Some(table) = item.as_table() else {
-            section.reject("sinks", item, "a table", None);
-            return None;
+    let mut sinks: Vec<QuerySink> = Vec::new();
+    let items = section.items("sinks");
+    let count = match many.map(|many| &many.node.value) {
+        Some(Value::Array(items)) => items.len(),
+        // What is not an array is reported.
+        Some(_) => return None,
+        None => 0,
+    };
+    for item in &items {
+        let Some((name, settings)) = sink::read(item, mode) else { continue };
+        let given = name.is_some();
+        let name = match name {
+            Some(name) => format!("{query}.{name}"),
+            None if sinks.iter().all(|sink| sink.name != query) => query.to_owned(),
+            None => format!("{query}.{}", settings.name()),
         };
-        sinks.push(sink(&group.over(table, item.at.clone()))?);
+        if sinks.iter().any(|sink| sink.name.eq_ignore_ascii_case(&name)) {
+            let shown = name.strip_prefix(query).unwrap_or(&name).trim_start_matches('.');
+            let message = format!("another sink of this query is called `{shown}`");
+            let help = (!given).then(|| "without a `name` it is called by its type".to_owned());
+            let error = ConfigError::new(message)
+                .expected("a `name` of its own: it is in the transactions of what it writes")
+                .help(help);
+            item.report("name", &item.location("name"), error);
+            continue;
+        }
+        sinks.push(QuerySink { name, settings, location: item.header.clone() });
     }
-    Some(sinks)
-}
-
-fn sink(section: &Section<'_>) -> Option<SinkSettings> {
-    const LATER: &str = "rows can only go to Delta tables so far";
-    if !section.has("type") {
-        section.missing("type", "\"delta\"");
-    }
-    let refused = [
-        ("kafka", LATER),
-        ("console", LATER),
-        ("files", LATER),
-        ("parquet", LATER),
-        ("postgres", LATER),
-        ("memory", LATER),
-    ];
-    section.choice("type", &[("delta", ())], &refused, ());
-    read_delta(section, None).map(SinkSettings::Delta)
+    (sinks.len() == count).then_some(sinks)
 }

@@ -2,8 +2,6 @@
 //! key as one that exists, and reports what it finds instead. What nobody read is unknown.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as MapEntry;
 use std::time::Duration;
 
 use super::context::{Context, Unknown};
@@ -45,13 +43,16 @@ pub(crate) struct Section<'a> {
     pattern: Vec<String>,
     /// The key of the table in its header: where what it lacks is reported.
     pub(crate) header: Location,
+    /// One of an array of tables: `[[tests.batches]]`.
+    item: bool,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     pub(crate) fn root(context: &'a Context<'a>, table: &'a Table, header: Location) -> Self {
         let asked = RefCell::default();
-        Self { context, table: Some(table), path: vec![], pattern: vec![], header, asked }
+        let item = false;
+        Self { context, table: Some(table), path: vec![], pattern: vec![], header, item, asked }
     }
 
     /// The entry of a key; from now on the key is one that exists.
@@ -77,6 +78,8 @@ impl<'a> Section<'a> {
     pub(crate) fn title(&self) -> String {
         if self.path.is_empty() {
             "at the top of the file".to_owned()
+        } else if self.item {
+            format!("in [[{}]]", write_path(&self.path))
         } else {
             format!("in [{}]", write_path(&self.path))
         }
@@ -143,6 +146,7 @@ impl<'a> Section<'a> {
             path: self.path.clone(),
             pattern: self.pattern.clone(),
             header: self.entry(key).map_or(&self.header, |entry| &entry.key_at).clone(),
+            item: false,
             asked: RefCell::default(),
         };
         section.path.push(key.to_owned());
@@ -180,6 +184,7 @@ impl<'a> Section<'a> {
                 path,
                 pattern,
                 header: entry.key_at.clone(),
+                item: false,
                 asked: RefCell::default(),
             };
             sections.push((entry.key.as_str(), section));
@@ -195,8 +200,35 @@ impl<'a> Section<'a> {
             path: self.path.clone(),
             pattern: self.pattern.clone(),
             header,
+            item: true,
             asked: RefCell::default(),
         }
+    }
+
+    /// The tables of an array `[[key]]`; what is not one is reported.
+    pub(crate) fn items(&self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let group = self.section_of_array(key);
+        let Value::Array(items) = &entry.node.value else {
+            let path: Vec<&str> = group
+                .pattern
+                .iter()
+                .map(|part| if part == "*" { "NAME" } else { part.as_str() })
+                .collect();
+            let expected = format!("an array of tables: [[{}]]", write_path(&path));
+            self.reject(key, &entry.node, &expected, None);
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| match item.as_table() {
+                Some(table) => Some(group.over(table, item.at.clone())),
+                None => {
+                    self.reject(key, item, "a table", None);
+                    None
+                }
+            })
+            .collect()
     }
 
     /// Reports the keys that nobody asked for. Call it after the last read.
@@ -338,6 +370,11 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// As [`integer`](Self::integer), for counts of things in memory.
+    pub(crate) fn count(&self, key: &'static str, from: u64, to: u64) -> Option<usize> {
+        self.integer(key, from, to).and_then(|number| usize::try_from(number).ok())
+    }
+
     /// A duration of `from` to `to`.
     pub(crate) fn duration(
         &self,
@@ -423,15 +460,27 @@ impl<'a> Section<'a> {
         refused: &[(&str, &str)],
     ) -> Option<T> {
         let expected = alternatives(choices.iter().map(|(name, _)| *name));
+        self.choose_of(key, node, choices, refused, &expected)
+    }
+
+    /// As [`choose`](Self::choose), where something else than a name would do too.
+    pub(crate) fn choose_of<T: Copy>(
+        &self,
+        key: &str,
+        node: &'a Node,
+        choices: &[(&str, T)],
+        refused: &[(&str, &str)],
+        expected: &str,
+    ) -> Option<T> {
         let reason = |name: &str| {
             let found = refused.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name));
             found.map(|(_, reason)| (*reason).to_owned())
         };
         if let Value::Boolean(value) = &node.value {
-            self.reject(key, node, &expected, reason(&value.to_string()));
+            self.reject(key, node, expected, reason(&value.to_string()));
             return None;
         }
-        let found = self.as_string(key, node, &expected)?;
+        let found = self.as_string(key, node, expected)?;
         if found.unresolved {
             return None;
         }
@@ -441,35 +490,7 @@ impl<'a> Section<'a> {
         }
         let help = reason(found.text)
             .or_else(|| suggest::did_you_mean(found.text, choices.iter().map(|(name, _)| *name)));
-        self.reject(key, node, &expected, help);
+        self.reject(key, node, expected, help);
         None
-    }
-
-    /// A table of someone else's dotted names: `"a.b" = 1` and `a.b = 1` mean the same.
-    pub(crate) fn dotted(&self) -> BTreeMap<String, &'a Entry> {
-        let mut names = BTreeMap::new();
-        self.flatten(self.entries(), "", &mut names);
-        names
-    }
-
-    fn flatten(&self, entries: &'a [Entry], prefix: &str, names: &mut BTreeMap<String, &'a Entry>) {
-        for entry in entries {
-            let name = format!("{prefix}{}", entry.key);
-            if let Some(table) = entry.node.as_table() {
-                self.flatten(&table.entries, &format!("{name}."), names);
-                continue;
-            }
-            match names.entry(name) {
-                MapEntry::Vacant(place) => {
-                    place.insert(entry);
-                }
-                MapEntry::Occupied(taken) => {
-                    let name = taken.key();
-                    let error = ConfigError::new(format!("`{name}` is given twice"))
-                        .expected("one value, under the quoted name");
-                    self.report(name, &entry.key_at, error);
-                }
-            }
-        }
     }
 }

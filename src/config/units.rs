@@ -165,6 +165,32 @@ pub(crate) fn serialize_optional_duration<S: Serializer>(
     }
 }
 
+/// A time as RFC 3339, from microseconds UTC.
+pub(crate) fn format_micros(micros: i64) -> String {
+    match chrono::DateTime::from_timestamp_micros(micros) {
+        Some(time) => time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        // Beyond chrono's years: the number says it as well.
+        None => micros.to_string(),
+    }
+}
+
+pub(crate) fn serialize_micros<S: Serializer>(
+    micros: &i64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_micros(*micros))
+}
+
+pub(crate) fn serialize_some_micros<S: Serializer>(
+    micros: &Option<i64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match micros {
+        Some(micros) => serialize_micros(micros, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

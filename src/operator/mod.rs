@@ -8,15 +8,25 @@
 //! rows --Router--> a part for each shard --Operator--> rows of the operator's output
 //! ```
 //!
-//! Operators are plain data structures: no I/O, no clock, one thread at a time. What is due and
-//! when is their caller's business: rows and watermarks in any order; at a barrier first
-//! [`Operator::trigger`], then [`Operator::snapshot`].
+//! Operators are plain data structures: no I/O, one thread at a time, and no clock but where state
+//! is kept by processing time. What is due and when is their caller's business: rows and watermarks
+//! in any order; at a barrier first [`Operator::trigger`], then [`Operator::snapshot`].
 
+pub mod dedup;
 mod error;
+mod index;
+pub mod join;
+mod keyed;
+mod segment;
+#[cfg(test)]
+mod testing;
+mod wall;
 
 use arrow::array::RecordBatch;
 
+pub use dedup::{DedupPlan, Keep};
 pub use error::OperatorError;
+pub use join::{JoinKind, JoinPlan, JoinSide};
 
 /// One shard of a stateful operator.
 pub trait Operator: Send {
@@ -77,6 +87,12 @@ pub trait Operator: Send {
 
     /// The watermark of the last [`advance`](Self::advance) or restore.
     fn watermark(&self) -> Option<i64>;
+
+    /// The watermark of what comes out from now on: older than its own if rows can come out that
+    /// were kept for a while. To what follows, rows are late by this one.
+    fn output_watermark(&self) -> Option<i64> {
+        self.watermark()
+    }
 }
 
 /// What stands beside each sender of an operator's input.

@@ -30,11 +30,11 @@ pub enum SourceError {
         source: io::Error,
     },
 
-    /// The discovery log, or another file the source keeps beside the checkpoint, is damaged in
-    /// its middle, where no crash can have damaged it.
+    /// The discovery log, or another file that the source keeps beside the checkpoint, is damaged
+    /// where no crash can have damaged it.
     #[error(
-        "{path} cannot be understood: {reason}. It says which files have been read; restore it \
-         with the checkpoint it belongs to, or start over with an empty checkpoint directory"
+        "{path} cannot be understood: {reason}. Positions mean nothing without it: restore it \
+         with the checkpoint that it belongs to, or start over with an empty checkpoint directory"
     )]
     Log {
         /// The file.

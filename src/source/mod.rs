@@ -12,13 +12,16 @@
 //! | [`rate`] | the value | makes the same rows from any value |
 //! | [`socket`] | lines so far | what was lost is lost: at most once |
 
+mod columns;
 pub mod delta;
 mod error;
 pub mod files;
 pub mod kafka;
+mod keep;
 mod meta;
 pub mod rate;
 pub mod socket;
+mod wake;
 
 use std::fmt;
 use std::sync::Arc;
@@ -74,8 +77,8 @@ impl<'a> Record<'a> {
 pub struct Taken {
     /// Records shown.
     pub messages: usize,
-    /// Everything that is here now has been shown: the position that the next record will have at
-    /// the least. A reader's position moves up to it.
+    /// The position that the next record will have at the least; a reader's position moves up to
+    /// it. For instance past the end of a file, or past records that nobody is shown.
     pub end: Option<i64>,
     /// Parts of the input that are no records and never will be: one dead letter each. A reader's
     /// position moves past their offsets as it does past a record's.
@@ -170,6 +173,11 @@ pub trait SplitReader: Send {
     /// Fixes, once, what a bounded run reads: what is here now. Returns the position where it
     /// ends (exclusive). Refused by sources that have no end.
     fn bound(&mut self) -> Result<i64, SourceError>;
+
+    /// What keeps the source from reading now, in words, while it tries again by itself.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// Whether a restart can read again what was read before. `false`: at most once.
     fn is_replayable(&self) -> bool {

@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix::{Addr, ArbiterHandle};
 
-use crate::actors::blueprint::Feeds;
-use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, TakeBarrier, Wire};
+use crate::actors::blueprint::{Feeds, SinkTarget};
+use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, ReaderEnd, Wire};
 use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
 use crate::actors::credit::CreditPool;
 use crate::actors::flow::InputId;
 use crate::actors::watermark_tracker::SharedWatermark;
 use crate::graph::Root;
-use crate::source::PartitionId;
-use crate::source::kafka::PartitionQueue;
+use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::ActorStarted;
 
 use super::readers::ReaderParts;
 use super::wiring::{Inputs, Receiver, Wiring};
 use super::*;
 
-/// Spawns the actors. `queues` has one queue for each partition of `assigned`, in order.
+/// Spawns the actors. `splits` has one for each partition of `assigned`, in order.
 pub struct Builder<'a> {
     pub(super) parts: &'a Parts,
     pub(super) supervision: Supervision,
@@ -31,6 +30,7 @@ pub struct Builder<'a> {
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
     pub(super) wiring: Wiring,
+    pub(super) credits: CreditPool,
     pub(super) cores: usize,
 }
 
@@ -44,6 +44,7 @@ impl<'a> Builder<'a> {
             healths: Vec::new(),
             trackers: Vec::new(),
             wiring: Wiring::default(),
+            credits: CreditPool::new(parts.blueprint.settings.memory.in_flight),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -53,9 +54,9 @@ impl<'a> Builder<'a> {
         mut self,
         recovered: Recovered,
         assigned: Vec<Assigned>,
-        queues: Vec<PartitionQueue>,
+        splits: Vec<Box<dyn SplitReader>>,
     ) -> Result<Generation, StartError> {
-        match self.spawn_all(recovered, assigned, queues).await {
+        match self.spawn_all(recovered, assigned, splits).await {
             Ok(checkpoint) => Ok(Generation {
                 number: self.supervision.generation(),
                 threads: self.threads,
@@ -75,7 +76,7 @@ impl<'a> Builder<'a> {
         &mut self,
         recovered: Recovered,
         assigned: Vec<Assigned>,
-        queues: Vec<PartitionQueue>,
+        splits: Vec<Box<dyn SplitReader>>,
     ) -> Result<Addr<CheckpointWriter>, StartError> {
         let blueprint = self.parts.blueprint.clone();
         let shards = blueprint.settings.shards;
@@ -93,34 +94,42 @@ impl<'a> Builder<'a> {
         let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
-        let Recovered { tables, epoch, instance, points } = recovered;
+        let Recovered { sinks, epoch, instance, points } = recovered;
 
-        // The tables, with as many inputs as there will be senders.
-        let sink_threads = self.start_threads(blueprint.tables.len().min(self.cores))?;
+        // The sinks, with as many inputs as there will be senders.
+        let sink_threads = self.start_threads(blueprint.sinks.len().min(self.cores))?;
         let mut ends = Vec::new();
-        for (index, table) in tables.into_iter().enumerate() {
-            let described = &blueprint.tables[index];
+        for (index, open) in sinks.into_iter().enumerate() {
+            let described = &blueprint.sinks[index];
             let inputs = match described.feeds_from {
                 Feeds::DeadLetters => Inputs::of(partitions.len()),
                 Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
                 Feeds::Detectors => {
-                    Inputs::of(blueprint.detectors.iter().filter(|d| d.table == index).count())
+                    Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())
                 }
             };
             let arbiter = &sink_threads[index % sink_threads.len()];
-            let (committer, end) = self
-                .spawn_committer(
-                    arbiter,
-                    described,
-                    table,
-                    inputs.total(),
-                    &instance,
-                    &partitions,
-                    &checkpoint,
-                )
-                .await?;
-            let (address, health) = committer;
-            let receiver = Receiver::new(&address, &health, inputs);
+            let (receiver, end) = match (open, &described.target) {
+                (OpenSink::Table(table), SinkTarget::Table(spec)) => {
+                    self.spawn_committer(
+                        arbiter,
+                        described,
+                        spec,
+                        *table,
+                        inputs,
+                        &instance,
+                        &partitions,
+                        &checkpoint,
+                    )
+                    .await?
+                }
+                (OpenSink::Staged(staged), _) => {
+                    self.spawn_writer(arbiter, described, *staged, inputs, &checkpoint).await?
+                }
+                (OpenSink::Table(_), SinkTarget::Staged(_)) => {
+                    return Err(StartError::Other(format!("{} is no table", described.sink)));
+                }
+            };
             self.wiring.sinks.push(receiver);
             ends.push(end);
         }
@@ -129,8 +138,8 @@ impl<'a> Builder<'a> {
         let light = self.start_threads(1)?;
         let mut senders_of_table: BTreeMap<usize, usize> = BTreeMap::new();
         for (index, described) in blueprint.detectors.iter().enumerate() {
-            let member = senders_of_table.entry(described.table).or_default();
-            let outlet = self.wiring.sinks[described.table].outlet(*member as InputId);
+            let member = senders_of_table.entry(described.sink).or_default();
+            let outlet = self.wiring.sinks[described.sink].outlet(*member as InputId);
             *member += 1;
             let inputs = Inputs::new(&graph.roots_of_output(described.query), senders);
             let receiver =
@@ -168,16 +177,15 @@ impl<'a> Builder<'a> {
         }
 
         // A tracker for each source, then its readers.
-        let credits = CreditPool::new(blueprint.settings.memory.in_flight);
         let reader_threads = self.start_threads(partitions.len().min(self.cores))?;
-        let mut queues = queues.into_iter();
+        let mut splits = splits.into_iter();
         let mut readers = Vec::new();
         let mut letter_input: InputId = 0;
         for source_assigned in &assigned {
             let source = &blueprint.sources[source_assigned.source];
             if source_assigned.partitions.is_empty() {
                 let relay = self.spawn_relay(&light[0], source_assigned.source).await?;
-                readers.push(relay.recipient::<TakeBarrier>());
+                readers.push(ReaderEnd { barrier: relay.recipient(), finished: None });
                 continue;
             }
             let shared = SharedWatermark::new();
@@ -186,8 +194,8 @@ impl<'a> Builder<'a> {
                 .await?;
             self.trackers.extend(tracker.iter().map(|(address, _)| address.clone()));
             for (member, (id, end)) in source_assigned.partitions.iter().enumerate() {
-                let queue =
-                    queues.next().ok_or_else(|| StartError::Other(format!("{id} has no queue")))?;
+                let split =
+                    splits.next().ok_or_else(|| StartError::Other(format!("{id} has no split")))?;
                 let point = points
                     .get(id)
                     .ok_or_else(|| StartError::Other(format!("{id} has no starting point")))?;
@@ -201,17 +209,20 @@ impl<'a> Builder<'a> {
                             end: *end,
                             member,
                             letter_input,
-                            queue,
+                            split,
                             point: point.clone(),
                             tracker: tracker.clone(),
                             watermark: shared.clone(),
-                            credits: credits.clone(),
+                            credits: self.credits.clone(),
                             checkpoint: checkpoint.clone(),
                         },
                     )
                     .await?;
                 letter_input += 1;
-                readers.push(reader.recipient::<TakeBarrier>());
+                readers.push(ReaderEnd {
+                    barrier: reader.clone().recipient(),
+                    finished: Some(reader.recipient()),
+                });
             }
         }
         let expected = Expected {
@@ -287,7 +298,7 @@ impl<'a> Builder<'a> {
             supervision: self.supervision.clone(),
             store: self.parts.store.clone(),
             progress: self.parts.progress.clone(),
-            interval: settings.checkpoint.interval,
+            interval: if self.parts.once { Duration::MAX } else { settings.checkpoint.interval },
             timeout: settings.checkpoint.timeout,
             readers: Vec::new(),
             committers: Vec::new(),
@@ -298,6 +309,7 @@ impl<'a> Builder<'a> {
             last_begun: None,
             last_durable: Instant::now(),
             finishing: false,
+            wanted: false,
             in_flight: None,
         };
         self.spawn(&arbiter[0], name, move || writer).await

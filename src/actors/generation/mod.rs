@@ -15,19 +15,20 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 
-use super::blueprint::{Blueprint, TableBlueprint};
+use super::blueprint::{Blueprint, SinkBlueprint, SinkTarget};
 use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
 use super::child::{ActorName, Health, Threads};
-use super::delta_committer::Retrying;
 use super::recovery::RecoveryError;
+use super::retry::Retrying;
 use super::watermark_tracker::{CatchUp, WatermarkTracker};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
-use crate::source::PartitionId;
+use crate::sink::SinkError;
 use crate::source::kafka::KafkaError;
+use crate::source::{PartitionId, SourceError};
 use crate::telemetry::progress::PipelineProgress;
 
 pub use builder::Builder;
-pub use recover::{Recovered, recover};
+pub use recover::{OpenSink, Recovered, recover};
 
 /// The operator that holds this ledger's name.
 pub(super) const INSTANCE: &str = "instance";
@@ -48,6 +49,17 @@ pub enum StartError {
     /// The brokers.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// A sink that is no append-only table.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A source that is not brokers.
+    #[error("source '{source_name}': {error}")]
+    Source {
+        /// Which.
+        source_name: String,
+        /// What it says.
+        error: SourceError,
+    },
     /// A windowed query is not the one whose state the checkpoint holds.
     #[error(
         "the query '{0}' is not the one that the checkpoint holds windows of: its windows, keys or \
@@ -69,6 +81,8 @@ impl StartError {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
             Self::Kafka(_) | Self::AssignmentChanged => true,
+            Self::Source { error, .. } => error.is_transient(),
+            Self::Sink(error) => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,
         }
     }
@@ -78,6 +92,7 @@ impl StartError {
         match self {
             Self::Recovery(error) => error.is_refusal(),
             Self::Checkpoint(error) => matches!(error, CheckpointError::Locked { .. }),
+            Self::Sink(error) => error.is_refusal(),
             _ => false,
         }
     }
@@ -93,6 +108,8 @@ pub struct Parts {
     pub progress: Arc<PipelineProgress>,
     /// Take positions from the tables where they are ahead.
     pub resume_from_table: bool,
+    /// All in one epoch: it begins when all has been read.
+    pub once: bool,
 }
 
 /// The partitions of a source, and where they end if the run is bounded.
@@ -114,16 +131,20 @@ pub struct Generation {
     pub started: Instant,
 }
 
-fn committer_name(table: &TableBlueprint) -> ActorName {
-    ActorName::new("delta_committer", table.sink.clone())
+fn sink_name(sink: &SinkBlueprint) -> ActorName {
+    let kind = match &sink.target {
+        SinkTarget::Table(_) => "delta_committer",
+        SinkTarget::Staged(_) => "sink_writer",
+    };
+    ActorName::new(kind, sink.sink.clone())
 }
 
-fn retrying(parts: &Parts, table: &TableBlueprint, health: Arc<Health>) -> Retrying {
+fn retrying(parts: &Parts, sink: &SinkBlueprint, health: Arc<Health>) -> Retrying {
     Retrying {
         pipeline: parts.progress.name().clone(),
-        sink: table.sink.clone(),
+        sink: sink.sink.clone(),
         health,
-        progress: parts.progress.sink(&table.sink),
+        progress: parts.progress.sink(&sink.sink),
     }
 }
 

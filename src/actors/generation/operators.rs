@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::actors::alignment::Aligner;
 use crate::actors::anomaly_detector::{AnomalyDetector, operator_name, split_state};
-use crate::actors::blueprint::TableBlueprint;
+use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
 };
@@ -17,10 +17,12 @@ use crate::actors::fanout::{Fanout, Shown};
 use crate::actors::flow::{InputId, Outlet};
 use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
+use crate::actors::sink_writer::{SinkWriter, StagedWork};
 use crate::anomaly::{self, SeriesReader, WindowBuffer};
 use crate::checkpoint::Epoch;
 use crate::graph::{Branches, Root};
-use crate::lake::LakeTable;
+use crate::lake::{LakeTable, TableSpec};
+use crate::sink::StagedSink;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
 use crate::telemetry::events::QueryMetrics;
@@ -33,14 +35,15 @@ impl Builder<'_> {
     pub(super) async fn spawn_committer(
         &mut self,
         arbiter: &ArbiterHandle,
-        described: &TableBlueprint,
+        described: &SinkBlueprint,
+        spec: &TableSpec,
         table: LakeTable,
-        inputs: usize,
+        inputs: Inputs,
         instance: &str,
         partitions: &[(usize, PartitionId, Option<i64>)],
         checkpoint: &Addr<CheckpointWriter>,
-    ) -> Result<((Addr<DeltaCommitter>, Arc<Health>), CommitterEnd), StartError> {
-        let name = committer_name(described);
+    ) -> Result<(Receiver, CommitterEnd), StartError> {
+        let name = sink_name(described);
         let health = self.enter(name.clone());
         let mut applications = vec![epoch_application(&described.application, instance)];
         applications.extend(
@@ -54,14 +57,14 @@ impl Builder<'_> {
             let version = table.transaction_version(&app).await.map_err(RecoveryError::from)?;
             known.push((app, version));
         }
-        let writer = DeltaWriter::new(&table, &described.spec).map_err(RecoveryError::from)?;
+        let writer = DeltaWriter::new(&table, spec).map_err(RecoveryError::from)?;
         let retry = retrying(self.parts, described, health.clone());
         let committer = DeltaCommitter {
             sink: described.sink.clone(),
             name: name.clone(),
             health: health.clone(),
             supervision: self.supervision.clone(),
-            aligner: Aligner::new(inputs),
+            aligner: Aligner::new(inputs.total()),
             work: Some(Box::new(Work { table, writer, known, prepared: None, retry })),
             checkpoint: checkpoint.clone(),
         };
@@ -72,7 +75,50 @@ impl Builder<'_> {
             sources: described.sources.clone(),
             application: described.application.clone(),
         };
-        Ok(((address, health), end))
+        Ok((Receiver::new(&address, &health, inputs), end))
+    }
+
+    pub(super) async fn spawn_writer(
+        &mut self,
+        arbiter: &ArbiterHandle,
+        described: &SinkBlueprint,
+        staged: StagedSink,
+        inputs: Inputs,
+        checkpoint: &Addr<CheckpointWriter>,
+    ) -> Result<(Receiver, CommitterEnd), StartError> {
+        let name = sink_name(described);
+        let health = self.enter(name.clone());
+        let retry = retrying(self.parts, described, health.clone());
+        let finish = match &described.target {
+            SinkTarget::Staged(target) => match &target.finish {
+                Some(plan) => {
+                    let finish = plan
+                        .bind(&described.sink, &target.schema)
+                        .map_err(|error| StartError::Other(error.to_string()))?;
+                    Some((finish, Vec::new()))
+                }
+                None => None,
+            },
+            SinkTarget::Table(_) => None,
+        };
+        let writer = SinkWriter {
+            sink: described.sink.clone(),
+            name: name.clone(),
+            health: health.clone(),
+            supervision: self.supervision.clone(),
+            aligner: Aligner::new(inputs.total()),
+            work: Some(Box::new(StagedWork { staged, retry, finish })),
+            checkpoint: checkpoint.clone(),
+        };
+        let address = self.spawn(arbiter, name, move || writer).await?;
+        let end = CommitterEnd {
+            sink: described.sink.clone(),
+            durable: address.clone().recipient(),
+            // The target remembers epochs, not positions.
+            sources: Vec::new(),
+            application: described.application.clone(),
+        };
+        Ok((Receiver::new(&address, &health, inputs), end))
     }
 
     pub(super) async fn spawn_detector(
@@ -167,6 +213,7 @@ impl Builder<'_> {
             watermarks,
             restored: epoch.as_ref().and_then(|e| e.watermarks.get(&*id).copied()),
             fanout,
+            credits: self.credits.clone(),
             checkpoint: checkpoint.clone(),
             metrics: QueryMetrics::new(self.parts.progress.name().clone(), query.clone()),
             progress: self.parts.progress.query(&query),

@@ -15,12 +15,10 @@ use crate::actors::partition_reader::{DeadLetterRoute, PartitionReader, Pending}
 use crate::actors::recovery::StartingPoint;
 use crate::actors::watermark_tracker::{SharedWatermark, WatermarkTracker};
 use crate::checkpoint::Epoch;
-use crate::codec::JsonDecoder;
 use crate::codec::dead_letter::DeadLetterBuilder;
 use crate::event_time::{WatermarkOptions, WatermarkTracker as Tracker};
 use crate::graph::Root;
-use crate::source::PartitionId;
-use crate::source::kafka::PartitionQueue;
+use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::ReaderMetrics;
 
 use super::wiring::tracker_id;
@@ -122,10 +120,8 @@ impl Builder<'_> {
         let source = &blueprint.sources[reader.source_index];
         let pipeline = self.parts.progress.name().clone();
         let other = |what: &dyn std::fmt::Display| StartError::Other(what.to_string());
-        let decoder =
-            JsonDecoder::new(source.schema.clone(), source.projection.clone(), source.json.clone())
-                .map_err(|error| other(&error))?;
-        let decoded = decoder.output_schema();
+        let decoding = source.decoding().map_err(|error| other(&error))?;
+        let decoded = decoding.output_schema();
         let event_time = source
             .watermark
             .as_ref()
@@ -155,8 +151,8 @@ impl Builder<'_> {
             name: name.clone(),
             health,
             supervision: self.supervision.clone(),
-            queue: reader.queue,
-            decoder,
+            split: reader.split,
+            decoding,
             event_time,
             limits: source.limits,
             fanout,
@@ -184,7 +180,7 @@ pub(super) struct ReaderParts {
     /// Its number among the readers of its source.
     pub(super) member: usize,
     pub(super) letter_input: InputId,
-    pub(super) queue: PartitionQueue,
+    pub(super) split: Box<dyn SplitReader>,
     pub(super) point: StartingPoint,
     pub(super) tracker: Option<(Addr<WatermarkTracker>, Arc<Health>)>,
     pub(super) watermark: SharedWatermark,

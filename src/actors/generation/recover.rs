@@ -1,25 +1,35 @@
-//! What a generation starts from: the tables, open, and a place in every partition.
+//! What a generation starts from: the sinks, open, and a place in every partition.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::actors::blueprint::Blueprint;
+use crate::actors::blueprint::{Blueprint, SinkBlueprint, SinkTarget, StagedTarget};
 use crate::actors::child::Health;
 use crate::actors::recovery::{
     RecoveryError, StartingPoint, finish_pre_commit, positions_in_table, starting_point,
 };
 use crate::checkpoint::{Epoch, PreCommit};
-use crate::lake::LakeTable;
+use crate::lake::{LakeTable, TableSpec};
+use crate::sink::{Staged, StagedSink, TargetContext};
 use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
 
 use super::*;
 
-/// The tables, open, with everything promised to them committed; and where to read on.
+/// The sinks, open, with everything promised to them committed; and where to read on.
 pub struct Recovered {
-    pub(super) tables: Vec<LakeTable>,
+    pub(super) sinks: Vec<OpenSink>,
     pub(super) epoch: Option<Epoch>,
     pub(super) instance: String,
     pub(super) points: BTreeMap<PartitionId, StartingPoint>,
+}
+
+/// Something that is written to, open.
+pub enum OpenSink {
+    /// An append-only table.
+    Table(Box<LakeTable>),
+    /// A staging area, with its target.
+    Staged(Box<StagedSink>),
 }
 
 impl Recovered {
@@ -29,7 +39,7 @@ impl Recovered {
     }
 }
 
-/// Opens the tables, finishes what the last epoch promised them, and chooses where to read on.
+/// Opens the sinks, finishes what the last epoch promised them, and chooses where to read on.
 ///
 /// `start_offset` asks where a partition begins of which nothing is known; it may block.
 pub async fn recover(
@@ -64,42 +74,26 @@ pub async fn recover(
         .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
         .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     if let Some(epoch) = epoch.as_ref().filter(|epoch| !epoch.committed) {
-        let gone = |p: &&PreCommit| blueprint.tables.iter().all(|table| *table.sink != *p.sink);
-        if let Some(lost) = epoch.precommits.iter().filter(|p| !p.adds.is_empty()).find(gone) {
+        let gone = |p: &&PreCommit| blueprint.sinks.iter().all(|sink| *sink.sink != *p.sink);
+        if let Some(lost) = epoch.precommits.iter().filter(|p| p.rows > 0).find(gone) {
             return Err(StartError::Other(format!(
-                "the checkpoint holds {} rows for the table {} of '{}', which the configuration no \
+                "the checkpoint holds {} rows for {} of '{}', which the configuration no \
                  longer has: start once with it, to commit them",
                 lost.rows, lost.table, lost.sink
             )));
         }
     }
-    let mut tables = Vec::with_capacity(blueprint.tables.len());
-    for table in &blueprint.tables {
-        let progress = parts.progress.sink(&table.sink);
-        progress.describe("delta", &table.spec.uri);
-        let mut open = LakeTable::open_or_create(&table.spec).await.map_err(RecoveryError::from)?;
-        if let Some(epoch) = &epoch {
-            let promised =
-                epoch.precommits.iter().filter(|p| *p.sink == *table.sink && !epoch.committed);
-            for pre_commit in promised {
-                let retry = retrying(parts, table, Health::new(committer_name(table)));
-                let done = finish_pre_commit(
-                    &mut open,
-                    &table.application,
-                    &instance,
-                    epoch,
-                    pre_commit,
-                    &retry,
-                )
-                .await;
-                if let Err(RecoveryError::Lake(error)) = &done {
-                    retry.report(error);
-                }
-                done?;
+    let mut sinks = Vec::with_capacity(blueprint.sinks.len());
+    for sink in &blueprint.sinks {
+        parts.progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
+        sinks.push(match &sink.target {
+            SinkTarget::Table(spec) => {
+                OpenSink::Table(Box::new(open_table(parts, sink, spec, &epoch, &instance).await?))
             }
-        }
-        progress.opened(Some(open.version()));
-        tables.push(open);
+            SinkTarget::Staged(target) => OpenSink::Staged(Box::new(
+                open_staged(parts, sink, target, &epoch, &instance).await?,
+            )),
+        });
     }
     if let Some(epoch) = &epoch
         && !epoch.committed
@@ -111,12 +105,14 @@ pub async fn recover(
         let name = &blueprint.sources[source.source].name;
         let ids: Vec<PartitionId> = source.partitions.iter().map(|(id, _)| id.clone()).collect();
         let mut found = Vec::new();
-        for (index, table) in blueprint.tables.iter().enumerate() {
-            if table.sources.contains(name) {
-                let positions = positions_in_table(&tables[index], &table.application, &ids)
+        for (index, (sink, open)) in blueprint.sinks.iter().zip(&sinks).enumerate() {
+            if let OpenSink::Table(table) = open
+                && sink.sources.contains(name)
+            {
+                let positions = positions_in_table(table, &sink.application, &ids)
                     .await
                     .map_err(RecoveryError::from)?;
-                found.push((index, table, positions));
+                found.push((index, sink, positions));
             }
         }
         for (row, id) in ids.iter().enumerate() {
@@ -138,7 +134,79 @@ pub async fn recover(
         // No table is ahead of the older epoch, so nothing of the unreadable one was committed.
         parts.store.discard_after(epoch.number)?;
     }
-    Ok(Recovered { tables, epoch, instance, points })
+    Ok(Recovered { sinks, epoch, instance, points })
+}
+
+async fn open_table(
+    parts: &Parts,
+    sink: &SinkBlueprint,
+    spec: &TableSpec,
+    epoch: &Option<Epoch>,
+    instance: &str,
+) -> Result<LakeTable, StartError> {
+    let mut open = LakeTable::open_or_create(spec).await.map_err(RecoveryError::from)?;
+    if let Some(epoch) = epoch {
+        let promised =
+            epoch.precommits.iter().filter(|p| *p.sink == *sink.sink && !epoch.committed);
+        for pre_commit in promised {
+            let retry = retrying(parts, sink, Health::new(sink_name(sink)));
+            let done = finish_pre_commit(
+                &mut open,
+                &sink.application,
+                instance,
+                epoch,
+                pre_commit,
+                &retry,
+            )
+            .await;
+            if let Err(RecoveryError::Lake(error)) = &done {
+                retry.report(error);
+            }
+            done?;
+        }
+    }
+    parts.progress.sink(&sink.sink).opened(Some(open.version()));
+    Ok(open)
+}
+
+async fn open_staged(
+    parts: &Parts,
+    sink: &SinkBlueprint,
+    target: &StagedTarget,
+    epoch: &Option<Epoch>,
+    instance: &str,
+) -> Result<StagedSink, StartError> {
+    let settings = &parts.blueprint.settings;
+    let context = TargetContext {
+        pipeline: settings.name.clone(),
+        sink: sink.sink.to_string(),
+        schema: target.schema.clone(),
+        mode: target.mode,
+        keys: target.keys.clone(),
+        instance: instance.to_owned(),
+        last_epoch: epoch.as_ref().map(|epoch| epoch.number),
+        adopt: parts.resume_from_table,
+        state_dir: PathBuf::new(),
+    };
+    let dir = settings.checkpoint.directory.join("staged");
+    let mut staged = StagedSink::open(&dir, target.spec.clone(), context).await?;
+    let promised = epoch.as_ref().and_then(|epoch| {
+        let pre_commit = epoch.precommits.iter().find(|p| *p.sink == *sink.sink)?;
+        Some((epoch, pre_commit.staged.as_ref()?))
+    });
+    match promised {
+        Some((epoch, described)) => {
+            let rows: Staged = serde_json::from_value(described.clone()).map_err(|error| {
+                let table = sink.address();
+                RecoveryError::PreCommit { table, error }
+            })?;
+            let info = staged.recover(epoch.number, &rows, epoch.committed).await?;
+            retrying(parts, sink, Health::new(sink_name(sink))).staged_committed(info);
+        }
+        None => staged.discard_except(&[])?,
+    }
+    parts.progress.sink(&sink.sink).opened(staged.target().version());
+    Ok(staged)
 }
 
 fn check_fingerprints(blueprint: &Blueprint, epoch: &Epoch) -> Result<(), StartError> {

@@ -75,7 +75,7 @@ impl Receiver {
 /// Every receiver of a generation, so far.
 #[derive(Default)]
 pub struct Wiring {
-    /// In the order of the blueprint's tables.
+    /// In the order of the blueprint's sinks.
     pub sinks: Vec<Receiver>,
     /// By query.
     pub detectors: BTreeMap<usize, Vec<Receiver>>,
@@ -100,9 +100,9 @@ impl Wiring {
         };
         let mut ends = Ends::default();
         for query in graph.outputs_below(root) {
-            let tables = &blueprint.queries[query].tables;
-            let sinks = tables.iter().filter_map(|t| to(self.sinks.get(*t)?, resume_at(*t)));
-            let least = tables.iter().map(|table| resume_at(*table)).min().unwrap_or(0);
+            let places = &blueprint.queries[query].sinks;
+            let sinks = places.iter().filter_map(|s| to(self.sinks.get(*s)?, resume_at(*s)));
+            let least = places.iter().map(|sink| resume_at(*sink)).min().unwrap_or(0);
             let detectors = self.detectors.get(&query).into_iter().flatten();
             ends.outputs.insert(
                 query,
@@ -110,9 +110,9 @@ impl Wiring {
             );
         }
         for operator in graph.operators_below(root) {
-            let tables = graph.outputs_of_operator(operator);
-            let tables = tables.iter().flat_map(|query| &blueprint.queries[*query].tables);
-            let least = tables.map(|table| resume_at(*table)).min().unwrap_or(0);
+            let queries = graph.outputs_of_operator(operator);
+            let sinks = queries.iter().flat_map(|query| &blueprint.queries[*query].sinks);
+            let least = sinks.map(|sink| resume_at(*sink)).min().unwrap_or(0);
             let shards = self.operators.get(&operator).into_iter().flatten();
             ends.operators.insert(operator, shards.filter_map(|s| to(s, least)).collect());
         }

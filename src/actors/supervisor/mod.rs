@@ -18,8 +18,8 @@ use crate::actors::child::{ChildExited, Remedy, Supervision};
 use crate::actors::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use crate::actors::retry::Backoff;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
-use crate::source::PartitionId;
 use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
+use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::{
     ActorExited, ExitCause, MailboxDepth, PipelineRestarting, PipelineStateChanged,
 };
@@ -103,6 +103,8 @@ pub enum PipelineError {
 pub struct RunOptions {
     /// Read what is there when the run begins, then stop.
     pub available_now: bool,
+    /// Of such a run: in one epoch.
+    pub once: bool,
     /// Take positions from the tables where they are ahead of the checkpoint.
     pub resume_from_table: bool,
 }
@@ -174,6 +176,7 @@ impl PipelineSupervisor {
                 store: Arc::new(store),
                 progress,
                 resume_from_table: options.resume_from_table,
+                once: options.once,
             },
             available_now: options.available_now,
             tell,
@@ -329,12 +332,22 @@ impl PipelineSupervisor {
 
     async fn try_start(&mut self) -> Result<Generation, StartError> {
         let mut assigned = Vec::new();
+        let mut opened = BTreeMap::new();
         for (index, source) in self.sources.iter_mut().enumerate() {
-            if source.assignment.is_none() {
-                continue;
-            }
-            if self.available_now {
-                ask_ends(source, &self.parts.blueprint.sources[index].name)?;
+            let Some((_, partitions)) = &source.assignment else { continue };
+            let described = &self.parts.blueprint.sources[index];
+            if let Some(id) = described.only_partition() {
+                let failed =
+                    |error| StartError::Source { source_name: described.name.to_string(), error };
+                let mut split = described
+                    .open(&self.parts.blueprint.settings, self.parts.once)
+                    .map_err(failed)?;
+                if self.available_now && !source.ends.contains_key(&id) {
+                    source.ends.insert(id, split.bound().map_err(failed)?);
+                }
+                opened.insert(index, split);
+            } else if self.available_now && !partitions.is_empty() {
+                ask_ends(source, &described.name)?;
             }
             assigned.push(Assigned {
                 source: index,
@@ -345,35 +358,56 @@ impl PipelineSupervisor {
         let names = &self.parts.blueprint.sources;
         let recovered = recover(&self.parts, &assigned, |id| {
             let source = names.iter().position(|source| source.name == id.source);
-            let group = source.and_then(|index| sources[index].group.as_ref());
-            match (group, parse_split(&id.split)) {
-                (Some(group), Some((topic, partition))) => group.start_offset(topic, partition),
-                _ => Err(KafkaError::NoTopic(id.to_string())),
+            let Some(group) = source.and_then(|index| sources[index].group.as_ref()) else {
+                // The split knows by itself where it begins.
+                return Ok(0);
+            };
+            match parse_split(&id.split) {
+                Some((topic, partition)) => group.start_offset(topic, partition),
+                None => Err(KafkaError::NoTopic(id.to_string())),
             }
         })
         .await?;
         // Readers begin where recovery says: the fetchers are told now, and the queues handed on.
-        let mut queues = Vec::new();
+        let mut splits: Vec<Box<dyn SplitReader>> = Vec::new();
         for source in &assigned {
+            let places = source
+                .partitions
+                .iter()
+                .filter_map(|(id, _)| recovered.next(id).map(|next| (id, next)));
+            if let Some(mut split) = opened.remove(&source.source) {
+                for (id, next) in places {
+                    split.seek(next).map_err(|error| StartError::Source {
+                        source_name: id.source.to_string(),
+                        error,
+                    })?;
+                    // Recovery has finished what was promised to the tables.
+                    split.durable(next);
+                }
+                splits.push(split);
+                continue;
+            }
             let state = &self.sources[source.source];
             let (Some(group), Some((version, _))) = (&state.group, &state.assignment) else {
                 return Err(StartError::AssignmentChanged);
             };
-            let places: Vec<(String, i32, i64)> = source
-                .partitions
-                .iter()
-                .filter_map(|(id, _)| {
+            let places: Vec<(String, i32, i64)> = places
+                .filter_map(|(id, next)| {
                     let (topic, partition) = parse_split(&id.split)?;
-                    Some((topic.to_owned(), partition, recovered.next(id)?))
+                    Some((topic.to_owned(), partition, next))
                 })
                 .collect();
             match group.assign(*version, &places)? {
-                Some(more) => queues.extend(more),
+                Some(queues) => {
+                    splits.extend(
+                        queues.into_iter().map(|queue| -> Box<dyn SplitReader> { Box::new(queue) }),
+                    );
+                }
                 None => return Err(StartError::AssignmentChanged),
             }
         }
         let supervision = Supervision::new(self.generations, self.tell.clone());
-        Builder::new(&self.parts, supervision).build(recovered, assigned, queues).await
+        Builder::new(&self.parts, supervision).build(recovered, assigned, splits).await
     }
 
     fn restart_later(
@@ -551,17 +585,22 @@ fn open_store(dir: &Path, resume_from_table: bool) -> Result<CheckpointStore, Pi
 fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     progress.set_checkpoint_limit(blueprint.settings.checkpoint.timeout);
     for source in &blueprint.sources {
-        let description = format!("{} at {}", source.kafka.topics.join(", "), source.kafka.brokers);
-        progress.source(&source.name).describe("kafka", &description);
+        progress.source(&source.name).describe(source.input.kind(), &source.input.describe());
     }
-    for (query, settings) in blueprint.queries.iter().zip(&blueprint.settings.queries) {
+    for query in &blueprint.queries {
+        let settings = &blueprint.settings.queries[query.settings];
         let operators = &query.plan.operators;
         let fingerprint = operators.last().map_or("", |operator| operator.fingerprint.as_str());
         let windowed = query.plan.window_us().is_some();
-        progress.query(&query.name).describe(fingerprint, "append", &settings.sql, windowed);
+        progress.query(&query.name).describe(
+            fingerprint,
+            settings.mode.name(),
+            &settings.sql,
+            windowed,
+        );
     }
-    for table in &blueprint.tables {
-        progress.sink(&table.sink).describe("delta", &table.spec.uri);
+    for sink in &blueprint.sinks {
+        progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
     }
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::actors::blueprint::SourceInput;
 use crate::checkpoint::Position;
 use crate::source::PartitionId;
 use crate::source::kafka::{GroupEvent, KafkaError, KafkaGroup, parse_split, split_name};
@@ -37,7 +38,14 @@ impl PipelineSupervisor {
     }
 
     pub(super) fn join_group(&mut self, source: usize) -> Result<(), PipelineError> {
-        let options = self.parts.blueprint.sources[source].kafka.clone();
+        let described = &self.parts.blueprint.sources[source];
+        let SourceInput::Kafka(options) = &described.input else {
+            // Nobody hands its partition out.
+            self.sources[source].assignment =
+                Some((0, described.only_partition().into_iter().collect()));
+            return Ok(());
+        };
+        let options = options.clone();
         let tell = self.tell.clone();
         let group = KafkaGroup::join(options, move |event| {
             // A supervisor that is gone needs no news; a `Revoked` is then released by its drop.

@@ -35,6 +35,7 @@ fn epoch(number: u64) -> Epoch {
             bytes: 7,
             transactions: vec![("millpond/weblogs/bronze/logs-0".into(), at * 100)],
             expected: vec![("millpond/weblogs/bronze/logs-0".into(), None)],
+            staged: Some(serde_json::json!({ "file": "a.rows", "rows": 3 })),
         }],
         operators: BTreeMap::from([("detector/spike".into(), vec![number as u8; 9])]),
         created_at_ms: 1_700_000_000_000 + at,

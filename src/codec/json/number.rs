@@ -2,6 +2,7 @@
 
 use super::cursor::{Cursor, Fail};
 use crate::codec::Reason;
+use crate::codec::decimal::{big_endian, rescale};
 
 /// A number as it stands in the payload. Where `exact`, its magnitude is
 /// `mantissa * 10^exponent`.
@@ -20,7 +21,7 @@ pub(super) struct Number {
 
 /// How digits beyond the scale that is wanted are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub(in crate::codec) enum Rounding {
     /// To the nearest, halves away from zero (Spark's `HALF_UP`).
     HalfUp,
     /// Towards minus infinity.
@@ -232,15 +233,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
+impl Cursor<'_> {
+    /// A DECIMAL as Kafka Connect writes it: the base64 of its unscaled value, big-endian, which has
+    /// the scale `from`.
+    pub fn base64_decimal(&mut self, from: i32, precision: u8, scale: i8) -> Result<i128, Fail> {
+        let start = self.at;
+        let mut bytes = Vec::new();
+        self.base64_into(&mut bytes)?;
+        let value = big_endian(&bytes).and_then(|value| rescale(value, from, scale.into()));
+        match value {
+            Some(value) if value.unsigned_abs() < 10u128.pow(precision.min(38).into()) => Ok(value),
+            _ => self.fail_at(start, Reason::OutOfRange("DECIMAL")),
+        }
+    }
+}
+
 /// Whether the text is one JSON number and nothing else.
-pub(super) fn is_number(text: &[u8]) -> bool {
+pub(in crate::codec) fn is_number(text: &[u8]) -> bool {
     let mut cursor = Cursor::new(text, 0);
     cursor.number().is_ok() && cursor.at == text.len()
 }
 
 /// `number * 10^scale` as an integer, or None beyond the range of `i128`. `text` is a valid JSON
 /// number; it may have any number of digits, and the result is exact before it is rounded once.
-pub(super) fn scaled(text: &[u8], scale: i32, rounding: Rounding) -> Option<i128> {
+pub(in crate::codec) fn scaled(text: &[u8], scale: i32, rounding: Rounding) -> Option<i128> {
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),

@@ -8,20 +8,20 @@ use super::number::{Rounding, is_number, scaled};
 use super::zone::Zone;
 use crate::codec::Reason;
 
-pub(super) const SECOND: i64 = 1_000_000;
+pub(in crate::codec) const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z, the range of Spark's TIMESTAMP.
-pub(super) const FIRST: i64 = -62_135_596_800 * SECOND;
-pub(super) const LAST: i64 = 253_402_300_800 * SECOND - 1;
+pub(in crate::codec) const FIRST: i64 = -62_135_596_800 * SECOND;
+pub(in crate::codec) const LAST: i64 = 253_402_300_800 * SECOND - 1;
 
-pub(super) const OUT_OF_YEARS: &str = "the time is outside the years 0001 to 9999";
+pub(in crate::codec) const OUT_OF_YEARS: &str = "the time is outside the years 0001 to 9999";
 
-pub(super) type Parsed<T> = Result<T, &'static str>;
+pub(in crate::codec) type Parsed<T> = Result<T, &'static str>;
 
 /// Reads the values of one TIMESTAMP column.
 #[derive(Debug)]
-pub(super) struct TimestampReader {
+pub(in crate::codec) struct TimestampReader {
     format: TimestampFormat,
     zone: Zone,
     /// The first 11 bytes of the last timestamp (`yyyy-MM-ddT`) and its midnight in UTC. Event
@@ -37,7 +37,7 @@ impl TimestampReader {
 
     /// The timestamp that stands here, in microseconds since the epoch.
     #[inline(always)]
-    pub fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<i64, Fail> {
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<i64, Fail> {
         if let TimestampFormat::Auto = self.format
             && let Some(b'"') = cursor.peek()
             && let Some((micros, length)) = self.usual(&cursor.bytes[cursor.at + 1..])
@@ -107,11 +107,23 @@ impl TimestampReader {
         Some(())
     }
 
+    /// The timestamp that `text` is, all of it: in the column's format, without quotes or escapes.
+    pub fn parse(&mut self, text: &[u8]) -> Result<i64, Reason> {
+        let scale = match self.format.scale() {
+            None => return parse_timestamp(text, &mut self.zone).map_err(Reason::InvalidTime),
+            Some(scale) => scale,
+        };
+        if !is_number(text) {
+            return Err(Reason::InvalidTime(NO_EPOCH));
+        }
+        in_years(scaled(text, scale, Rounding::Floor)).ok_or(Reason::InvalidTime(OUT_OF_YEARS))
+    }
+
     #[inline(never)]
     fn read_any(&mut self, cursor: &mut Cursor<'_>) -> Result<i64, Fail> {
         let start = cursor.at;
-        let scale = match self.format {
-            TimestampFormat::Auto => {
+        let scale = match self.format.scale() {
+            None => {
                 if cursor.peek() != Some(b'"') {
                     return cursor.mismatch("TIMESTAMP (an RFC 3339 string)");
                 }
@@ -122,9 +134,7 @@ impl TimestampReader {
                     Err(problem) => cursor.fail_at(start, Reason::InvalidTime(problem)),
                 };
             }
-            TimestampFormat::EpochSeconds => 6,
-            TimestampFormat::EpochMillis => 3,
-            TimestampFormat::EpochMicros => 0,
+            Some(scale) => scale,
         };
         let micros = match cursor.peek() {
             Some(b'-' | b'0'..=b'9') => {
@@ -135,21 +145,54 @@ impl TimestampReader {
                 let mut scratch = Vec::new();
                 let text = cursor.text(&mut scratch)?;
                 if !is_number(text) {
-                    let problem = "the text is not a number of seconds, milli- or microseconds";
-                    return cursor.fail_at(start, Reason::InvalidTime(problem));
+                    return cursor.fail_at(start, Reason::InvalidTime(NO_EPOCH));
                 }
                 scaled(text, scale, Rounding::Floor)
             }
             _ => return cursor.mismatch("TIMESTAMP (a number since the epoch)"),
         };
-        match micros.and_then(|micros| i64::try_from(micros).ok()) {
-            Some(micros) if (FIRST..=LAST).contains(&micros) => Ok(micros),
-            _ => cursor.fail_at(start, Reason::InvalidTime(OUT_OF_YEARS)),
+        match in_years(micros) {
+            Some(micros) => Ok(micros),
+            None => cursor.fail_at(start, Reason::InvalidTime(OUT_OF_YEARS)),
         }
     }
 }
 
+const NO_EPOCH: &str = "the text is not a number of seconds or parts of one";
+
+impl TimestampFormat {
+    /// By which power of ten a number is multiplied to have microseconds; None for text.
+    fn scale(self) -> Option<i32> {
+        match self {
+            Self::Auto => None,
+            Self::EpochSeconds => Some(6),
+            Self::EpochMillis => Some(3),
+            Self::EpochMicros => Some(0),
+            Self::EpochNanos => Some(-3),
+        }
+    }
+}
+
+fn in_years(micros: Option<i128>) -> Option<i64> {
+    i64::try_from(micros?).ok().filter(|micros| (FIRST..=LAST).contains(micros))
+}
+
+/// 0001-01-01 and 9999-12-31 in days since the epoch.
+pub(in crate::codec) const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
+
 impl Cursor<'_> {
+    /// The DATE that stands here: `"yyyy-MM-dd"`, or a number of days since the epoch.
+    pub fn days_or_date(&mut self) -> Result<i32, Fail> {
+        if !matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
+            return self.date();
+        }
+        let start = self.at;
+        match i32::try_from(self.integer("DATE")?) {
+            Ok(days) if DAYS.contains(&days) => Ok(days),
+            _ => self.fail_at(start, Reason::InvalidTime(OUT_OF_YEARS)),
+        }
+    }
+
     /// The DATE that stands here (`"yyyy-MM-dd"`), in days since the epoch.
     pub fn date(&mut self) -> Result<i32, Fail> {
         if self.peek() != Some(b'"') {
@@ -158,14 +201,23 @@ impl Cursor<'_> {
         let start = self.at;
         let mut scratch = Vec::new();
         let text = self.text(&mut scratch)?;
-        let date = match text.first_chunk::<10>() {
-            Some(date) if text.len() == 10 => parse_date(date),
-            _ => Err("the text is not a date: expected yyyy-MM-dd"),
-        };
-        match date {
+        match parse_whole_date(text) {
             Ok(days) => Ok(days),
             Err(problem) => self.fail_at(start, Reason::InvalidTime(problem)),
         }
+    }
+}
+
+/// Any of the forms that [`TimestampFormat::Auto`] lists, in UTC where there is no offset.
+pub(in crate::codec) fn parse_any_timestamp(text: &[u8]) -> Parsed<i64> {
+    parse_timestamp(text, &mut Zone::new(Tz::UTC))
+}
+
+/// As [`parse_date`], of a text that must be nothing else.
+pub(in crate::codec) fn parse_whole_date(text: &[u8]) -> Parsed<i32> {
+    match text.first_chunk::<10>() {
+        Some(date) if text.len() == 10 => parse_date(date),
+        _ => Err("the text is not a date: expected yyyy-MM-dd"),
     }
 }
 

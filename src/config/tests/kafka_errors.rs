@@ -25,7 +25,7 @@ error: invalid value "^web-.*"
    |                  ^^^^^^^^^
    = key: sources.logs.topics
    = expected: names of topics: letters, digits, `.`, `_` and `-`
-   = help: topic patterns are not supported yet: list the topics
+   = help: write a pattern as `topic_pattern`
 
 error: invalid value "a,b"
   --> case.toml:2:29
@@ -113,7 +113,7 @@ error: invalid value "earlist"
  2 | start = "earlist"
    |         ^^^^^^^^^
    = key: sources.logs.start
-   = expected: `earliest` or `latest`
+   = expected: `earliest`, `latest`, { timestamp = "2026-11-21T10:00:00Z" } or { offsets = { "web-logs-0" = 12 } }
    = help: did you mean `earliest`?
 
 1 error in the configuration
@@ -298,6 +298,196 @@ error: source `logs` reads topic `web-logs` in the same consumer group
    = help: each would get some of the partitions only: let one source read the topic for all queries, or set another `group_id`
 
 1 error in the configuration
+"##,
+    );
+}
+
+#[test]
+fn patterns_of_topics() {
+    rejects(
+        r##"
+[sources.logs]
+topic_pattern = "web-.*"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topic_pattern = "web-(\\d+"
+schema = "a INT"
+[sources.b]
+type = "kafka"
+brokers = "c"
+topic_pattern = "^web-\\d+$"
+schema = "a INT"
+[sources.c]
+type = "kafka"
+brokers = "d"
+topic_pattern = "*"
+schema = "a INT"
+[sources.d]
+type = "kafka"
+brokers = "localhost:9092"
+topic_pattern = ".*"
+schema = "a INT"
+"##,
+        r##"
+error: `topic_pattern` is given beside `topics`
+  --> case.toml:2:1
+   |
+ 2 | topic_pattern = "web-.*"
+   | ^^^^^^^^^^^^^
+   = key: sources.logs.topic_pattern
+   = expected: one of them
+
+error: invalid value "web-(\\d+"
+  --> case.toml:6:17
+   |
+ 6 | topic_pattern = "web-(\\d+"
+   |                 ^^^^^^^^^^^
+   = key: sources.a.topic_pattern
+   = expected: a regular expression, such as "web-[a-z]+"
+
+error: invalid value "^web-\\d+$"
+   --> case.toml:11:17
+    |
+ 11 | topic_pattern = "^web-\\d+$"
+    |                 ^^^^^^^^^^^^
+    = key: sources.b.topic_pattern
+    = expected: a regular expression, such as "web-[a-z]+"
+    = help: write `[0-9]`: patterns are POSIX's extended regular expressions
+
+error: invalid value "*"
+   --> case.toml:16:17
+    |
+ 16 | topic_pattern = "*"
+    |                 ^^^
+    = key: sources.c.topic_pattern
+    = expected: a regular expression, such as "web-[a-z]+"
+    = help: write ".*" for all topics
+
+error: source `logs` reads other topics in the same consumer group
+   --> case.toml:21:17
+    |
+ 21 | topic_pattern = ".*"
+    |                 ^^^^
+    = key: sources.d.topic_pattern
+    = expected: each topic once in a consumer group
+    = help: each would get some of the partitions only: let one source read the topic for all queries, or set another `group_id`
+
+5 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn where_to_start() {
+    rejects(
+        r##"
+[sources.logs.start]
+timestamp = "2026-13-01"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = ["orders", "x-1"]
+schema = "a INT"
+[sources.a.start.offsets]
+"orders-0" = 5
+"orders-1" = "lattest"
+"order-0" = 1
+"orders" = 1
+"x-1-0" = -3
+"x-1--1" = 0
+[sources.b]
+type = "kafka"
+brokers = "c"
+topics = "b"
+schema = "a INT"
+start = { offset = { "b-0" = 1 } }
+[sources.c]
+type = "kafka"
+brokers = "d"
+topics = "c"
+schema = "a INT"
+start = { offsets = {} }
+"##,
+        r##"
+error: invalid value "2026-13-01"
+  --> case.toml:2:13
+   |
+ 2 | timestamp = "2026-13-01"
+   |             ^^^^^^^^^^^^
+   = key: sources.logs.start.timestamp
+   = expected: a time, such as "2026-11-21T10:00:00Z" or "2026-11-21 10:00:00" (UTC)
+
+error: invalid value "lattest"
+   --> case.toml:10:14
+    |
+ 10 | "orders-1" = "lattest"
+    |              ^^^^^^^^^
+    = key: sources.a.start.offsets.orders-1
+    = expected: an offset of 0 or more, `earliest` or `latest`
+    = help: did you mean `latest`?
+
+error: topic `order` is not among the `topics`
+   --> case.toml:11:1
+    |
+ 11 | "order-0" = 1
+    | ^^^^^^^^^
+    = key: sources.a.start.offsets.order-0
+    = expected: `orders` or `x-1`
+    = help: did you mean `orders`?
+
+error: `orders` is not a partition
+   --> case.toml:12:1
+    |
+ 12 | "orders" = 1
+    | ^^^^^^^^
+    = key: sources.a.start.offsets.orders
+    = expected: a topic and a partition, such as "web-logs-0"
+
+error: invalid value -3
+   --> case.toml:13:11
+    |
+ 13 | "x-1-0" = -3
+    |           ^^
+    = key: sources.a.start.offsets.x-1-0
+    = expected: an offset of 0 or more, `earliest` or `latest`
+
+error: topic `x-1-` is not among the `topics`
+   --> case.toml:14:1
+    |
+ 14 | "x-1--1" = 0
+    | ^^^^^^^^
+    = key: sources.a.start.offsets.x-1--1
+    = expected: `orders` or `x-1`
+    = help: did you mean `x-1`?
+
+error: missing key `timestamp` or `offsets` in [sources.b.start]
+   --> case.toml:20:1
+    |
+ 20 | start = { offset = { "b-0" = 1 } }
+    | ^^^^^
+    = key: sources.b.start.timestamp
+    = expected: timestamp = "2026-11-21T10:00:00Z"
+                or offsets = { "web-logs-0" = 12 }
+
+error: unknown key `offset`
+   --> case.toml:20:11
+    |
+ 20 | start = { offset = { "b-0" = 1 } }
+    |           ^^^^^^
+    = key: sources.b.start.offset
+    = expected: `timestamp` or `offsets`
+    = help: did you mean `offsets`?
+
+error: no offset is given
+   --> case.toml:26:11
+    |
+ 26 | start = { offsets = {} }
+    |           ^^^^^^^
+    = key: sources.c.start.offsets
+    = expected: every partition of every topic, as in { "web-logs-0" = 12 }
+
+9 errors in the configuration
 "##,
     );
 }

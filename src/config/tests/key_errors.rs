@@ -15,7 +15,7 @@ error: unknown key `shard`
  1 | shard = 4
    | ^^^^^
    = key: shard
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `dead_letters`, `queries` or `detectors`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
    = help: did you mean `shards`?
 
 1 error in the configuration
@@ -37,7 +37,7 @@ error: unknown key `chekpoint`
  1 | [chekpoint]
    |  ^^^^^^^^^
    = key: chekpoint
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `dead_letters`, `queries` or `detectors`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
    = help: did you mean `checkpoint`?
 
 1 error in the configuration
@@ -59,7 +59,7 @@ error: unknown key `max_rows`
  2 | max_rows = 10
    | ^^^^^^^^
    = key: sources.logs.max_rows
-   = expected: `type`, `brokers`, `topics`, `group_id`, `start`, `options`, `schema`, `format`, `watermark`, `batch` or `max_record`
+   = expected: `type`, `brokers`, `topics`, `topic_pattern`, `group_id`, `start`, `options`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
    = help: `max_rows` belongs in [sources.logs.batch]
 
 1 error in the configuration
@@ -102,7 +102,7 @@ error: unknown key `frobnicate`
  1 | frobnicate = true
    | ^^^^^^^^^^
    = key: frobnicate
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `dead_letters`, `queries` or `detectors`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
 
 1 error in the configuration
 "##,
@@ -127,7 +127,7 @@ error: unknown key `subscribe`
  2 | subscribe = "web-logs"
    | ^^^^^^^^^
    = key: sources.logs.subscribe
-   = expected: `type`, `brokers`, `topics`, `group_id`, `start`, `options`, `schema`, `format`, `watermark`, `batch` or `max_record`
+   = expected: `type`, `brokers`, `topics`, `topic_pattern`, `group_id`, `start`, `options`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
    = help: write `topics = ["…"]`
 
 error: unknown key `startingOffsets`
@@ -136,8 +136,8 @@ error: unknown key `startingOffsets`
  3 | startingOffsets = "earliest"
    | ^^^^^^^^^^^^^^^
    = key: sources.logs.startingOffsets
-   = expected: `type`, `brokers`, `topics`, `group_id`, `start`, `options`, `schema`, `format`, `watermark`, `batch` or `max_record`
-   = help: write `start = "earliest"` or `start = "latest"`
+   = expected: `type`, `brokers`, `topics`, `topic_pattern`, `group_id`, `start`, `options`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
+   = help: write `start`: "earliest", "latest" or { offsets = { … } }
 
 error: unknown key `checkpointLocation`
   --> case.toml:6:1
@@ -145,7 +145,7 @@ error: unknown key `checkpointLocation`
  6 | checkpointLocation = "/tmp/x"
    | ^^^^^^^^^^^^^^^^^^
    = key: queries.bronze.checkpointLocation
-   = expected: `sql`, `mode`, `sink` or `sinks`
+   = expected: `sql`, `mode`, `trigger`, `drop_duplicates`, `state_ttl`, `sink` or `sinks`
    = help: write `directory` in [checkpoint]: one for the whole pipeline
 
 3 errors in the configuration
@@ -254,7 +254,7 @@ error: unknown key `memry`
  2 | memry = {}
    | ^^^^^
    = key: memry
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `dead_letters`, `queries` or `detectors`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
    = help: did you mean `memory`?
 
 error: invalid value "soon"
@@ -271,7 +271,7 @@ error: unknown key `compresion`
  8 | compresion = "zstd"
    | ^^^^^^^^^^
    = key: queries.bronze.sink.compresion
-   = expected: `type`, `path`, `partition_by`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval` or `properties`
+   = expected: `type`, `name`, `key`, `path`, `partition_by`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval` or `properties`
    = help: did you mean `compression`?
 
 error: invalid value "apend"
@@ -280,7 +280,7 @@ error: invalid value "apend"
  11 | mode = "apend"
     |        ^^^^^^^
     = key: queries.bronze.mode
-    = expected: `append`
+    = expected: `append`, `update` or `complete`
     = help: did you mean `append`?
 
 5 errors in the configuration

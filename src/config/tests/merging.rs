@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::{Environment, SourceKind, load, load_with_overrides};
-use super::{BASE, assert_report, assert_text, merged, no_variables};
+use super::super::{Environment, load, load_with_overrides};
+use super::{BASE, assert_report, assert_text, kafka, merged, no_variables};
 
 #[test]
 fn tables_merge_deep_and_later_wins() {
@@ -24,10 +24,13 @@ fn tables_merge_deep_and_later_wins() {
     assert_eq!(settings.shards, 5);
     assert_eq!(settings.checkpoint.interval, Duration::from_secs(3));
     assert_eq!(settings.checkpoint.timeout, Duration::from_secs(60));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(kafka.topics, ["x"]);
     assert_eq!(kafka.brokers, "b:1");
-    assert_eq!(settings.sources[0].schema_text, "timestamp TIMESTAMP NOT NULL, ip STRING");
+    assert_eq!(
+        settings.sources[0].schema_text.as_deref(),
+        Some("timestamp TIMESTAMP NOT NULL, ip STRING")
+    );
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn values_of_overrides_are_toml_or_else_strings() {
     assert_eq!(settings.shards, 7);
     assert!(!settings.server.enabled);
     assert_eq!(settings.checkpoint.interval, Duration::from_secs(1));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(kafka.topics, ["a", "b"]);
     assert_eq!(kafka.options["security.protocol"].expose(), "ssl");
     assert_eq!(kafka.options["client.id"].expose(), "a=b");
@@ -82,7 +85,7 @@ error: unknown key `intervall`
  1 | checkpoint.intervall=5s
    | ^^^^^^^^^^^^^^^^^^^^
    = key: checkpoint.intervall
-   = expected: `directory`, `interval`, `timeout` or `drain_timeout`
+   = expected: `interval`, `directory`, `timeout` or `drain_timeout`
    = help: did you mean `interval`?
 
 error: this array is empty

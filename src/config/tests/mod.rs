@@ -1,22 +1,34 @@
 //! What users see: whole reports, compared as they are printed.
 
+mod files_errors;
+mod format_errors;
 mod general_errors;
 mod kafka_errors;
+mod kafka_sink_errors;
 mod key_errors;
 mod locations;
 mod merging;
 mod properties;
+mod queries;
 mod query_errors;
+mod query_keys;
 mod secrets;
 mod shipped;
+mod sink_errors;
 mod source_errors;
+mod sources;
+mod stream_errors;
+mod test_errors;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::diagnostics::SourceFile;
-use super::{ConfigErrors, Environment, Settings, build};
+use super::{
+    ConfigErrors, DeltaSinkSettings, Environment, FormatSettings, JsonFormat, KafkaSettings,
+    Settings, SinkSettings, SourceKind, SourceSettings, build,
+};
 
 /// A configuration without errors, which each case lays a file of its own over.
 pub(super) const BASE: &str = r#"
@@ -66,6 +78,33 @@ pub(super) fn merged(
     let overrides: Vec<(String, String)> =
         overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     build(files, names, &overrides, environment)
+}
+
+/// What a source says about Kafka.
+#[track_caller]
+pub(super) fn kafka(source: &SourceSettings) -> &KafkaSettings {
+    match &source.kind {
+        SourceKind::Kafka(kafka) => kafka,
+        other => panic!("the source is of type {}", other.name()),
+    }
+}
+
+/// What a source says about its JSON.
+#[track_caller]
+pub(super) fn json(source: &SourceSettings) -> &JsonFormat {
+    match &source.format {
+        Some(FormatSettings::Json(json)) => json,
+        other => panic!("the format is {other:?}"),
+    }
+}
+
+/// What the first sink of a query says about its table.
+#[track_caller]
+pub(super) fn delta(settings: &Settings, query: usize) -> &DeltaSinkSettings {
+    match &settings.queries[query].sinks[0].settings {
+        SinkSettings::Delta(delta) => delta,
+        other => panic!("the sink is of type {}", other.name()),
+    }
 }
 
 /// The whole report about `case.toml` over the base.

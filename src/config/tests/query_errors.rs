@@ -40,15 +40,7 @@ error: missing key `sql` in [queries.other]
    = key: queries.other.sql
    = expected: sql = '''SELECT … FROM …'''
 
-error: missing key `sink` in [queries.other]
-  --> case.toml:1:10
-   |
- 1 | [queries.other]
-   |          ^^^^^
-   = key: queries.other.sink
-   = expected: sink = { type = "delta", path = "…" }
-
-2 errors in the configuration
+1 error in the configuration
 "##,
     );
 }
@@ -58,17 +50,17 @@ fn output_modes() {
     rejects(
         r##"
 [queries.bronze]
-mode = "update"
+mode = "updat"
 "##,
         r##"
-error: invalid value "update"
+error: invalid value "updat"
   --> case.toml:2:8
    |
- 2 | mode = "update"
-   |        ^^^^^^^^
+ 2 | mode = "updat"
+   |        ^^^^^^^
    = key: queries.bronze.mode
-   = expected: `append`
-   = help: not supported yet: rows go to an append-only table, once, when their window has closed
+   = expected: `append`, `update` or `complete`
+   = help: did you mean `update`?
 
 1 error in the configuration
 "##,
@@ -76,7 +68,7 @@ error: invalid value "update"
 }
 
 #[test]
-fn no_sink_and_two_sinks() {
+fn several_sinks() {
     rejects(
         r##"
 [queries.a]
@@ -90,19 +82,22 @@ path = "b"
 [queries.b]
 sql = "SELECT 1"
 sinks = 5
+[queries.c]
+sql = "SELECT 1"
+[[queries.c.sinks]]
+type = "console"
+[[queries.c.sinks]]
+name = "a b"
+type = "memory"
+[[queries.c.sinks]]
+name = "memory"
+type = "memory"
+[[queries.c.sinks]]
+type = "memory"
 [queries.bronze]
 sinks = []
 "##,
         r##"
-error: 2 sinks are given
-  --> case.toml:6:1
-   |
- 6 | [[queries.a.sinks]]
-   | ^^^^^^^^^^^^^^^^^^^
-   = key: queries.a.sinks
-   = expected: exactly one sink
-   = help: write another query for another table; the source is read once
-
 error: invalid value 5
    --> case.toml:11:9
     |
@@ -111,15 +106,32 @@ error: invalid value 5
     = key: queries.b.sinks
     = expected: an array of tables: [[queries.NAME.sinks]]
 
-error: both `sink` and `sinks` are given
-   --> case.toml:13:1
+error: invalid value "a b"
+   --> case.toml:17:8
     |
- 13 | sinks = []
+ 17 | name = "a b"
+    |        ^^^^^
+    = key: queries.c.sinks.name
+    = expected: letters, digits, `_` and `-`, at most 64
+
+error: another sink of this query is called `memory`
+   --> case.toml:22:1
+    |
+ 22 | [[queries.c.sinks]]
+    | ^^^^^^^^^^^^^^^^^^^
+    = key: queries.c.sinks.name
+    = expected: a `name` of its own: it is in the transactions of what it writes
+    = help: without a `name` it is called by its type
+
+error: both `sink` and `sinks` are given
+   --> case.toml:25:1
+    |
+ 25 | sinks = []
     | ^^^^^
     = key: queries.bronze.sinks
     = expected: one of them
 
-3 errors in the configuration
+4 errors in the configuration
 "##,
     );
 }
@@ -129,20 +141,20 @@ fn kinds_of_sinks() {
     rejects(
         r##"
 [queries.bronze.sink]
-type = "console"
+type = "memry"
 [queries.other]
 sql = "SELECT 1"
 sink = { type = "detla", path = "x" }
 "##,
         r##"
-error: invalid value "console"
+error: invalid value "memry"
   --> case.toml:2:8
    |
- 2 | type = "console"
-   |        ^^^^^^^^^
+ 2 | type = "memry"
+   |        ^^^^^^^
    = key: queries.bronze.sink.type
-   = expected: `delta`
-   = help: rows can only go to Delta tables so far
+   = expected: `delta`, `kafka`, `postgres`, `files`, `console` or `memory`
+   = help: did you mean `memory`?
 
 error: invalid value "detla"
   --> case.toml:5:17
@@ -150,7 +162,7 @@ error: invalid value "detla"
  5 | sink = { type = "detla", path = "x" }
    |                 ^^^^^^^
    = key: queries.other.sink.type
-   = expected: `delta`
+   = expected: `delta`, `kafka`, `postgres`, `files`, `console` or `memory`
    = help: did you mean `delta`?
 
 2 errors in the configuration

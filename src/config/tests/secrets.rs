@@ -1,7 +1,7 @@
 //! `${…}`, and that what is secret is never shown.
 
-use super::super::{Environment, OptionValue, SourceKind};
-use super::{BASE, assert_report, merged, no_variables, over_base, variables};
+use super::super::{Environment, OptionValue};
+use super::{BASE, assert_report, delta, kafka, merged, no_variables, over_base, variables};
 
 #[test]
 fn references_are_replaced() {
@@ -27,13 +27,12 @@ path = "${data_dir}/bronze"
         &environment,
     )
     .unwrap_or_else(|errors| panic!("{errors}"));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(settings.shards, 3);
     assert_eq!(kafka.brokers, "kafka-1:9092,b");
     assert_eq!(kafka.options["client.id"].expose(), "a$b ${HOST} $$ \"\n[x]\n${HOST}");
     assert_eq!(kafka.options["sasl.password"].expose(), "hunter2");
-    let super::super::SinkSettings::Delta(sink) = &settings.queries[0].sinks[0];
-    assert_eq!(sink.path, "/srv/kafka-1/bronze");
+    assert_eq!(delta(&settings, 0).path, "/srv/kafka-1/bronze");
 }
 
 #[test]
@@ -205,7 +204,7 @@ error: unknown key `password`
  3 | password = ***
    | ^^^^^^^^
    = key: sources.logs.password
-   = expected: `type`, `brokers`, `topics`, `group_id`, `start`, `options`, `schema`, `format`, `watermark`, `batch` or `max_record`
+   = expected: `type`, `brokers`, `topics`, `topic_pattern`, `group_id`, `start`, `options`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
 
 3 errors in the configuration
 "##,
@@ -257,7 +256,7 @@ fn secrets_print_as_stars() {
         &environment,
     )
     .unwrap_or_else(|errors| panic!("{errors}"));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(kafka.options.len(), 5);
     for value in kafka.options.values() {
         assert_eq!(value.expose(), "hunter2");
@@ -301,7 +300,7 @@ fn real_files_and_variables() {
         path.display()
     );
     let settings = over_base(&case, &Environment::Real).unwrap_or_else(|errors| panic!("{errors}"));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(kafka.options["sasl.password"].expose(), "hunter2");
     assert_eq!(kafka.options["client.id"].expose(), "me");
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Environment, Settings, SinkSettings, load};
+use super::super::{Environment, Settings, load};
+use super::delta;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -31,14 +32,8 @@ fn weblogs() {
     let settings = shipped("weblogs.toml");
     let names: Vec<&str> = settings.queries.iter().map(|query| query.name.as_str()).collect();
     assert_eq!(names, ["bronze", "endpoint_minutes", "traffic_minutes", "client_minutes"]);
-    let paths: Vec<&str> = settings
-        .queries
-        .iter()
-        .map(|query| {
-            let SinkSettings::Delta(sink) = &query.sinks[0];
-            sink.path.as_str()
-        })
-        .collect();
+    let paths: Vec<&str> =
+        (0..settings.queries.len()).map(|query| delta(&settings, query).path.as_str()).collect();
     assert_eq!(
         paths,
         [
@@ -54,7 +49,7 @@ fn weblogs() {
         detectors,
         ["traffic_spike", "error_rate", "response_time", "client_share", "ratio_to_mean"]
     );
-    assert_eq!(settings.sources[0].schema_text.lines().count(), 10);
+    assert_eq!(settings.sources[0].schema_text.iter().flat_map(|text| text.lines()).count(), 10);
 }
 
 #[test]

@@ -40,33 +40,9 @@ error: missing key `type` in [sources.other]
  1 | [sources.other]
    |          ^^^^^
    = key: sources.other.type
-   = expected: type = "kafka"
+   = expected: type = "kafka", "files", "socket", "rate" or "delta"
 
-error: missing key `brokers` in [sources.other]
-  --> case.toml:1:10
-   |
- 1 | [sources.other]
-   |          ^^^^^
-   = key: sources.other.brokers
-   = expected: brokers = "localhost:9092"
-
-error: missing key `topics` in [sources.other]
-  --> case.toml:1:10
-   |
- 1 | [sources.other]
-   |          ^^^^^
-   = key: sources.other.topics
-   = expected: topics = ["web-logs"]
-
-error: missing key `schema` in [sources.other]
-  --> case.toml:1:10
-   |
- 1 | [sources.other]
-   |          ^^^^^
-   = key: sources.other.schema
-   = expected: schema = "timestamp TIMESTAMP NOT NULL, ip STRING"
-
-4 errors in the configuration
+1 error in the configuration
 "##,
     );
 }
@@ -91,19 +67,36 @@ error: invalid value "kafak"
  2 | type = "kafak"
    |        ^^^^^^^
    = key: sources.logs.type
-   = expected: `kafka`
+   = expected: `kafka`, `files`, `socket`, `rate` or `delta`
    = help: did you mean `kafka`?
 
-error: invalid value "files"
-  --> case.toml:5:8
+error: missing key `path` in [sources.other]
+  --> case.toml:4:10
    |
- 5 | type = "files"
-   |        ^^^^^^^
-   = key: sources.other.type
-   = expected: `kafka`
-   = help: only Kafka topics can be read so far
+ 4 | [sources.other]
+   |          ^^^^^
+   = key: sources.other.path
+   = expected: path = "./events"
 
-2 errors in the configuration
+error: unknown key `brokers`
+  --> case.toml:6:1
+   |
+ 6 | brokers = "b:1"
+   | ^^^^^^^
+   = key: sources.other.brokers
+   = expected: `type`, `path`, `recursive`, `compression`, `max_files_per_trigger`, `order`, `settle`, `poll_interval`, `max_file_age`, `after`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
+   = help: `brokers` is a key of type `kafka`
+
+error: unknown key `topics`
+  --> case.toml:7:1
+   |
+ 7 | topics = "t"
+   | ^^^^^^
+   = key: sources.other.topics
+   = expected: `type`, `path`, `recursive`, `compression`, `max_files_per_trigger`, `order`, `settle`, `poll_interval`, `max_file_age`, `after`, `format`, `schema`, `metadata`, `watermark`, `batch` or `max_record`
+   = help: `topics` is a key of type `kafka`
+
+4 errors in the configuration
 "##,
     );
 }
@@ -113,7 +106,6 @@ fn the_format() {
     rejects(
         r##"
 [sources.logs.format]
-type = "avro"
 timestamps = "epoch_milis"
 timezone = "Europe/Roma"
 unknown_fields = "drop"
@@ -122,50 +114,41 @@ unknown_fields = "drop"
 timestamp = "millis"
 "##,
         r##"
-error: invalid value "avro"
-  --> case.toml:2:8
-   |
- 2 | type = "avro"
-   |        ^^^^^^
-   = key: sources.logs.format.type
-   = expected: `json`
-   = help: only JSON can be decoded so far
-
 error: invalid value "epoch_milis"
-  --> case.toml:3:14
+  --> case.toml:2:14
    |
- 3 | timestamps = "epoch_milis"
+ 2 | timestamps = "epoch_milis"
    |              ^^^^^^^^^^^^^
    = key: sources.logs.format.timestamps
    = expected: `auto`, `epoch_seconds`, `epoch_millis` or `epoch_micros`
    = help: did you mean `epoch_millis`?
 
 error: invalid value "Europe/Roma"
-  --> case.toml:4:12
+  --> case.toml:3:12
    |
- 4 | timezone = "Europe/Roma"
+ 3 | timezone = "Europe/Roma"
    |            ^^^^^^^^^^^^^
    = key: sources.logs.format.timezone
    = expected: a time zone of the IANA database, such as "UTC" or "Europe/Rome"
    = help: did you mean `Europe/Rome`?
 
 error: invalid value "drop"
-  --> case.toml:5:18
+  --> case.toml:4:18
    |
- 5 | unknown_fields = "drop"
+ 4 | unknown_fields = "drop"
    |                  ^^^^^^
    = key: sources.logs.format.unknown_fields
    = expected: `ignore` or `reject`
 
 error: invalid value "millis"
-  --> case.toml:8:13
+  --> case.toml:7:13
    |
- 8 | timestamp = "millis"
+ 7 | timestamp = "millis"
    |             ^^^^^^^^
    = key: sources.logs.format.columns.timestamp
    = expected: `auto`, `epoch_seconds`, `epoch_millis` or `epoch_micros`
 
-5 errors in the configuration
+4 errors in the configuration
 "##,
     );
 }

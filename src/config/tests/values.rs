@@ -4,18 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{
-    Compression, DeltaSinkSettings, Environment, LogFormat, OptionValue, OutputMode, Settings,
-    SinkSettings, SourceKind, StartPosition, TimestampSetting, UnknownFields, parse_str,
+    Compression, Environment, LogFormat, OptionValue, OutputMode, Settings, StartPosition,
+    TimestampSetting, Trigger, UnknownFields, parse_str,
 };
-use super::{BASE, no_variables, over_base};
+use super::{BASE, delta, json, kafka, no_variables, over_base};
 
 fn read(case: &str) -> Settings {
     over_base(case, &no_variables()).unwrap_or_else(|errors| panic!("{errors}"))
-}
-
-fn delta(settings: &Settings, query: usize) -> &DeltaSinkSettings {
-    let SinkSettings::Delta(sink) = &settings.queries[query].sinks[0];
-    sink
 }
 
 #[test]
@@ -26,6 +21,7 @@ fn defaults() {
     assert_eq!(settings.shards, 2);
     assert_eq!(settings.memory.in_flight, 64 << 20);
     assert_eq!(settings.checkpoint.directory, PathBuf::from("./data/checkpoints/weblogs"));
+    assert_eq!(settings.trigger, Trigger::Interval(Duration::from_secs(10)));
     assert_eq!(settings.checkpoint.interval, Duration::from_secs(10));
     assert_eq!(settings.checkpoint.timeout, Duration::from_secs(600));
     assert_eq!(settings.checkpoint.drain_timeout, Duration::from_secs(30));
@@ -45,13 +41,13 @@ fn defaults() {
     assert_eq!(settings.files, vec![PathBuf::from("base.toml")]);
 
     let source = &settings.sources[0];
-    let SourceKind::Kafka(kafka) = &source.kind;
+    let kafka = kafka(source);
     assert_eq!(kafka.brokers, "localhost:9092");
     assert_eq!(kafka.group_id, "millpond-weblogs");
     assert_eq!(kafka.start, StartPosition::Earliest);
-    assert_eq!(source.format.timestamps, TimestampSetting::Auto);
-    assert_eq!(source.format.timezone, chrono_tz::Tz::UTC);
-    assert_eq!(source.format.unknown_fields, UnknownFields::Ignore);
+    assert_eq!(json(source).times.timestamps, TimestampSetting::Auto);
+    assert_eq!(json(source).times.timezone, chrono_tz::Tz::UTC);
+    assert_eq!(json(source).unknown_fields, UnknownFields::Ignore);
     assert_eq!(source.max_record_bytes, 16 << 20);
     assert_eq!(source.batch.max_rows, 8192);
     assert_eq!(source.batch.max_bytes, 4 << 20);
@@ -142,10 +138,10 @@ season = { days = 7 }
     assert_eq!(settings.restart.max_restarts, Some(0));
     assert_eq!(settings.server.listen.to_string(), "[::]:80");
     let source = &settings.sources[0];
-    let SourceKind::Kafka(kafka) = &source.kind;
+    let kafka = kafka(source);
     assert_eq!(kafka.brokers, "a:9092,b");
-    assert_eq!(source.schema_text, "a INT,\nb STRING,\nc DOUBLE");
-    assert_eq!(source.format.columns["odd name"], TimestampSetting::EpochSeconds);
+    assert_eq!(source.schema_text.as_deref(), Some("a INT,\nb STRING,\nc DOUBLE"));
+    assert_eq!(json(source).times.columns["odd name"], TimestampSetting::EpochSeconds);
     assert_eq!(source.watermark.as_ref().and_then(|watermark| watermark.idle_timeout), None);
     let options: Vec<(&str, &str, bool)> = kafka
         .options
@@ -230,7 +226,7 @@ compression = "${CODEC}"
         &Environment::None,
     )
     .unwrap_or_else(|errors| panic!("{errors}"));
-    let SourceKind::Kafka(kafka) = &settings.sources[0].kind;
+    let kafka = kafka(&settings.sources[0]);
     assert_eq!(kafka.brokers, "${BROKERS}");
     assert_eq!(kafka.topics, ["${TOPIC}"]);
     assert_eq!(kafka.options["sasl.password"].expose(), "${file:/run/secrets/kafka}");

@@ -30,7 +30,7 @@ pub use query::{
     LateRows, NullEventTime, QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced,
     WindowsClosed,
 };
-pub use sink::{DeltaCommitted, Fenced, FileWritten, SinkRecovered, SinkRetrying};
+pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying};
 pub use source::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, PartitionActive, PartitionIdle,
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,

@@ -10,13 +10,13 @@ use crate::telemetry::time::millis;
 
 /// A Delta table has a new version with an epoch's rows.
 #[derive(Debug)]
-pub struct DeltaCommitted<'a> {
+pub struct SinkCommitted<'a> {
     /// The pipeline.
     pub pipeline: &'a str,
     /// The sink.
     pub sink: &'a str,
-    /// The version that the commit made.
-    pub version: i64,
+    /// The version that the commit made, of sinks that have versions.
+    pub version: Option<i64>,
     /// Files added.
     pub files: u64,
     /// Rows in them.
@@ -27,7 +27,7 @@ pub struct DeltaCommitted<'a> {
     pub took: Duration,
 }
 
-impl DeltaCommitted<'_> {
+impl SinkCommitted<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
         let Self { pipeline, sink, version, files, rows, bytes, took } = self;
@@ -39,7 +39,7 @@ impl DeltaCommitted<'_> {
             rows,
             bytes,
             took_ms = millis(took),
-            "delta committed"
+            "sink committed"
         );
         let labels = [pipeline, sink];
         names::SINK_COMMITS.with(labels).increment(1);
@@ -48,7 +48,9 @@ impl DeltaCommitted<'_> {
         names::SINK_COMMIT_FILES.with(labels).record(files as f64);
         names::SINK_ROWS.with(labels).increment(rows);
         names::SINK_BYTES.with(labels).increment(bytes);
-        names::SINK_VERSION.with(labels).set(version as f64);
+        if let Some(version) = version {
+            names::SINK_VERSION.with(labels).set(version as f64);
+        }
     }
 }
 

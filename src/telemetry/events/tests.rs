@@ -111,8 +111,16 @@ fn everything() {
     let error: &dyn std::fmt::Display = &"conflict";
     SinkRetrying { pipeline, sink, reason: "conflict", error, attempt: 1, backoff: ms(100) }.emit();
     SinkRecovered { pipeline, sink, attempts: 1 }.emit();
-    DeltaCommitted { pipeline, sink, version: 7, files: 1, rows: 40, bytes: 5000, took: ms(20) }
-        .emit();
+    SinkCommitted {
+        pipeline,
+        sink,
+        version: Some(7),
+        files: 1,
+        rows: 40,
+        bytes: 5000,
+        took: ms(20),
+    }
+    .emit();
     EpochCommitted { pipeline, number: 12, commit: ms(20), total: ms(36) }.emit();
     EpochStarted { pipeline, number: 13 }.emit();
     EpochFailed { pipeline, number: 13, error: &"disk full" }.emit();

@@ -14,6 +14,8 @@ pub mod producer;
 pub mod proxy;
 pub mod python;
 pub mod random;
+#[expect(dead_code, reason = "for the tests of formats with a registry, yet to come")]
+pub mod registry;
 pub mod tables;
 
 use std::os::unix::process::CommandExt;

@@ -1,0 +1,266 @@
+//! How the bytes of a source's records become columns.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::codec::registry::{Registry, RegistryAuth, RegistryOptions};
+use crate::codec::{
+    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvOptions, DebeziumFormat,
+    DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions, JsonSchemaSource,
+    ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat, UnknownFields,
+};
+use crate::config::{
+    self, ConfigError, DebeziumPayload, FormatSettings, Framing, JsonFormat, ProtobufFormat,
+    ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings, SourceSettings, TimeSettings,
+    TimestampSetting,
+};
+
+use super::find_column;
+
+pub(super) fn plan_format(
+    settings: &Settings,
+    source: &SourceSettings,
+    format: &FormatSettings,
+    schema: &SchemaRef,
+) -> Result<Option<FormatSpec>, ConfigError> {
+    Ok(Some(match format {
+        FormatSettings::Json(json) => {
+            FormatSpec::Json(json_options(settings, source, json, schema)?)
+        }
+        FormatSettings::Csv(csv) => FormatSpec::Csv(CsvOptions {
+            delimiter: csv.delimiter,
+            quote: csv.quote,
+            escape: csv.escape,
+            comment: csv.comment,
+            header: match csv.header {
+                config::CsvHeader::None => CsvHeader::None,
+                config::CsvHeader::Names => CsvHeader::Names,
+                config::CsvHeader::Skip => CsvHeader::Skip,
+            },
+            null_value: csv.null_value.clone(),
+            timestamps: timestamp_format(csv.times.timestamps),
+            timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
+            zone: csv.times.timezone,
+            ..CsvOptions::default()
+        }),
+        FormatSettings::Avro(avro) => FormatSpec::Avro(AvroOptions {
+            writer: match &avro.origin {
+                SchemaOrigin::Registry(registry) => {
+                    AvroWriter::Registry(plan_registry(settings, source, registry)?)
+                }
+                SchemaOrigin::File(path) => AvroWriter::Schema {
+                    schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
+                        AvroSchema::parse(text)
+                    })?),
+                    framed: avro.framing == Framing::Confluent,
+                },
+            },
+            defaults: None,
+        }),
+        FormatSettings::Text => FormatSpec::Text,
+        FormatSettings::Raw => FormatSpec::Raw,
+        FormatSettings::JsonSchema(format) => FormatSpec::JsonSchema(JsonSchemaOptions {
+            schema: match &format.origin {
+                SchemaOrigin::Registry(registry) => {
+                    JsonSchemaSource::Registry(plan_registry(settings, source, registry)?)
+                }
+                SchemaOrigin::File(path) => JsonSchemaSource::Schema {
+                    text: read_schema(settings, source, "schema_file", path, |text| {
+                        Ok(Arc::from(text))
+                    })?,
+                    framed: format.framing == Framing::Confluent,
+                },
+            },
+            validate: format.validate,
+            json: json_options(settings, source, &format.json, schema)?,
+        }),
+        FormatSettings::Protobuf(format) => {
+            FormatSpec::Protobuf(protobuf_options(settings, source, format)?)
+        }
+        FormatSettings::Debezium(format) => {
+            let inner = match &format.payload {
+                DebeziumPayload::Json(json) => DebeziumFormat::Json {
+                    json: json_options(settings, source, json, schema)?,
+                    decimals: DecimalFormat::default(),
+                },
+                DebeziumPayload::Avro { registry } => DebeziumFormat::Avro(AvroOptions {
+                    writer: AvroWriter::Registry(plan_registry(settings, source, registry)?),
+                    defaults: None,
+                }),
+            };
+            let mut options = DebeziumOptions::new(inner);
+            options.op_column = format.op_column.clone().unwrap_or(options.op_column);
+            options.ts_column = format.ts_column.clone().unwrap_or(options.ts_column);
+            FormatSpec::Debezium(options)
+        }
+        // Files that are columns already.
+        FormatSettings::Parquet => return Ok(None),
+    }))
+}
+
+/// Reads a schema from a file that the configuration names.
+pub(super) fn read_schema<T>(
+    settings: &Settings,
+    source: &SourceSettings,
+    key: &str,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, CodecError>,
+) -> Result<T, ConfigError> {
+    let failed = |message: String| {
+        settings.error_at(&["sources", &source.name, "format", key], message, None)
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
+    parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
+}
+
+fn protobuf_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    format: &ProtobufFormat,
+) -> Result<ProtobufOptions, ConfigError> {
+    let framed = format.framing == Framing::Confluent;
+    let fail = |key: &str, message: String| {
+        settings.error_at(&["sources", &source.name, "format", key], message, None)
+    };
+    let schema = match &format.origin {
+        ProtobufOrigin::Registry(registry) => {
+            ProtobufSource::Registry(plan_registry(settings, source, registry)?)
+        }
+        ProtobufOrigin::DescriptorFile(path) => {
+            let key = "descriptor_file";
+            let bytes = std::fs::read(path)
+                .map_err(|error| fail(key, format!("cannot read {}: {error}", path.display())))?;
+            let schema = ProtobufSchema::from_descriptor_set(&bytes)
+                .map_err(|error| fail(key, format!("{}: {error}", path.display())))?;
+            ProtobufSource::Schema { schema: Arc::new(schema), framed }
+        }
+        ProtobufOrigin::ProtoFile(path) => {
+            let key = "proto_file";
+            let imports = imports_of(path).map_err(|error| fail(key, error))?;
+            let schema = read_schema(settings, source, key, path, |text| {
+                ProtobufSchema::compile(text, &imports)
+            })?;
+            ProtobufSource::Schema { schema: Arc::new(schema), framed }
+        }
+    };
+    if let (ProtobufSource::Schema { schema, .. }, Some(message)) = (&schema, &format.message) {
+        schema.message(message).map_err(|error| fail("message", error.to_string()))?;
+    }
+    Ok(ProtobufOptions { schema, message: format.message.clone() })
+}
+
+/// The files that a `.proto` file imports, directly or not, found beside it.
+fn imports_of(path: &Path) -> Result<Vec<(String, Arc<str>)>, String> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let mut imports: Vec<(String, Arc<str>)> = Vec::new();
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let mut waiting = vec![read(path)?];
+    while let Some(text) = waiting.pop() {
+        for line in text.lines() {
+            let Some(rest) = line.trim().strip_prefix("import") else { continue };
+            let Some(name) = rest.split('"').nth(1) else { continue };
+            let known = imports.iter().any(|(known, _)| known == name);
+            if known || name.starts_with("google/protobuf/") {
+                continue;
+            }
+            let text = read(&directory.join(name))?;
+            imports.push((name.to_owned(), Arc::from(text.as_str())));
+            waiting.push(text);
+        }
+    }
+    Ok(imports)
+}
+
+fn plan_registry(
+    settings: &Settings,
+    source: &SourceSettings,
+    registry: &RegistrySettings,
+) -> Result<Arc<Registry>, ConfigError> {
+    let path = ["sources", &source.name, "format", "registry"];
+    registry_client(registry).map_err(|error| settings.error_at(&path, error, None))
+}
+
+/// A client of a schema registry. Nothing is asked before the first record needs a schema.
+pub(super) fn registry_client(registry: &RegistrySettings) -> Result<Arc<Registry>, String> {
+    let ca = match &registry.ca_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+        ),
+        None => None,
+    };
+    let options = RegistryOptions {
+        urls: vec![registry.url.clone()],
+        auth: match &registry.auth {
+            config::RegistryAuth::None {} => RegistryAuth::None,
+            config::RegistryAuth::Basic { username, password } => RegistryAuth::Basic {
+                user: username.clone(),
+                password: password.expose().to_owned(),
+            },
+            config::RegistryAuth::Bearer { token } => {
+                RegistryAuth::Bearer(token.expose().to_owned())
+            }
+        },
+        ca,
+        timeout: registry.timeout,
+        ..RegistryOptions::default()
+    };
+    Registry::new(options).map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn json_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    json: &JsonFormat,
+    schema: &SchemaRef,
+) -> Result<JsonOptions, ConfigError> {
+    Ok(JsonOptions {
+        timestamps: timestamp_format(json.times.timestamps),
+        timestamps_by_column: timestamps_by_column(settings, source, &json.times, schema)?,
+        zone: json.times.timezone,
+        unknown_fields: match json.unknown_fields {
+            config::UnknownFields::Ignore => UnknownFields::Ignore,
+            config::UnknownFields::Reject => UnknownFields::Reject,
+        },
+        max_record_bytes: source.max_record_bytes,
+        ..JsonOptions::default()
+    })
+}
+
+fn timestamps_by_column(
+    settings: &Settings,
+    source: &SourceSettings,
+    times: &TimeSettings,
+    schema: &SchemaRef,
+) -> Result<HashMap<String, TimestampFormat>, ConfigError> {
+    let mut by_column = HashMap::new();
+    for (column, setting) in &times.columns {
+        // A nested timestamp is named by its path; only the outermost name can be looked up here.
+        let outermost = column.split('.').next().unwrap_or(column);
+        find_column(schema, outermost).map_err(|help| {
+            settings.error_at_key(
+                &["sources", &source.name, "format", "columns", column],
+                format!("the schema has no column '{column}'"),
+                help,
+            )
+        })?;
+        by_column.insert(column.clone(), timestamp_format(*setting));
+    }
+    Ok(by_column)
+}
+
+pub(super) fn timestamp_format(setting: TimestampSetting) -> TimestampFormat {
+    match setting {
+        TimestampSetting::Auto => TimestampFormat::Auto,
+        TimestampSetting::EpochSeconds => TimestampFormat::EpochSeconds,
+        TimestampSetting::EpochMillis => TimestampFormat::EpochMillis,
+        TimestampSetting::EpochMicros => TimestampFormat::EpochMicros,
+    }
+}

@@ -1,0 +1,149 @@
+//! From settings to what has to be built: schemas parsed, queries planned, sinks described.
+//!
+//! Nothing here touches a broker or a disk, so `millpond validate` is this and no more.
+
+mod detector;
+mod format;
+mod query;
+mod sink;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::config::{ConfigErrors, Settings};
+use crate::graph::Graph;
+use crate::sql::QueryPlan;
+
+pub use detector::DetectorBlueprint;
+pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
+pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
+
+/// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.
+pub const DEAD_LETTERS: &str = "dead-letters";
+/// The sink name of the first table of anomalies; further ones are numbered.
+pub const ANOMALIES: &str = "anomaly-events";
+
+/// A pipeline, planned.
+#[derive(Debug)]
+pub struct Blueprint {
+    /// What it was made from.
+    pub settings: Settings,
+    /// In the order of the configuration.
+    pub sources: Vec<SourceBlueprint>,
+    /// In the order of the graph: a query comes after those that it reads.
+    pub queries: Vec<QueryBlueprint>,
+    /// In the order of the configuration.
+    pub detectors: Vec<DetectorBlueprint>,
+    /// Everything that is written to.
+    pub sinks: Vec<SinkBlueprint>,
+    /// The queries' plans, joined.
+    pub graph: Arc<Graph>,
+}
+
+/// A query and where its rows go.
+#[derive(Debug)]
+pub struct QueryBlueprint {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its plan.
+    pub plan: Arc<QueryPlan>,
+    /// Its place in [`Settings::queries`].
+    pub settings: usize,
+    /// Indexes of its sinks.
+    pub sinks: Vec<usize>,
+}
+
+impl Blueprint {
+    /// Plans a pipeline. All errors are found at once, each at its place in the configuration.
+    pub fn new(settings: Settings) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut sources: Vec<SourceBlueprint> = Vec::new();
+        for described in &settings.sources {
+            match source::plan_source(&settings, described) {
+                Ok(planned) => sources.push(planned),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
+        let planned = query::plan_queries(&settings, &sources, &[])?;
+        let names = sources.iter().map(|source| source.name.clone()).collect();
+        let plans = planned.iter().map(|(_, plan)| plan.clone()).collect();
+        let graph = Graph::new(names, plans)
+            .map_err(|error| vec![settings.error_at(&["queries"], error.to_string(), None)])?;
+        let mut sinks = Vec::new();
+        let mut queries = Vec::new();
+        for (index, (described, plan)) in planned.into_iter().enumerate() {
+            let first = sinks.len();
+            let query = &settings.queries[described];
+            match sink::query_sinks(&settings, query, index, &graph) {
+                Ok(planned) => sinks.extend(planned),
+                Err(found) => errors.extend(found),
+            }
+            queries.push(QueryBlueprint {
+                name: query.name.as_str().into(),
+                plan,
+                settings: described,
+                sinks: (first..sinks.len()).collect(),
+            });
+        }
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.project(graph.reads(index));
+        }
+        let mut detectors = Vec::new();
+        for described in &settings.detectors {
+            match detector::plan_detector(&settings, described, &graph, &mut sinks) {
+                Ok(planned) => detectors.push(planned),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
+        if settings.dead_letters.enabled {
+            sinks.push(sink::dead_letters(&settings, &sources));
+        }
+        let graph = Arc::new(graph);
+        Ok(Self { settings, sources, queries, detectors, sinks, graph })
+    }
+
+    /// The table of dead letters, if there is one.
+    pub fn dead_letters(&self) -> Option<usize> {
+        self.sinks.iter().position(|sink| sink.feeds_from == Feeds::DeadLetters)
+    }
+
+    /// Each operator's fingerprint, by name.
+    pub fn fingerprints(&self) -> BTreeMap<String, String> {
+        self.graph
+            .operators()
+            .iter()
+            .map(|operator| (operator.plan.id.clone(), operator.plan.fingerprint.clone()))
+            .collect()
+    }
+}
+
+fn source_names(graph: &Graph, sources: BTreeSet<usize>) -> Vec<Arc<str>> {
+    sources.into_iter().map(|source| graph.sources()[source].clone()).collect()
+}
+
+/// The column of this name; an error is the nearest name, as help.
+fn find_column(schema: &SchemaRef, name: &str) -> Result<usize, Option<String>> {
+    if let Ok(index) = schema.index_of(name) {
+        return Ok(index);
+    }
+    let nearest = schema
+        .fields()
+        .iter()
+        .map(|field| (strsim::damerau_levenshtein(field.name(), name), field.name()))
+        .min()
+        .filter(|(distance, _)| *distance <= name.len().div_ceil(2));
+    Err(nearest.map(|(_, nearest)| format!("there is '{nearest}'")))
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

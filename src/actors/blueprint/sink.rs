@@ -1,0 +1,265 @@
+//! What is written to: append-only Delta tables, and everything that is staged.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::codec::dead_letter::dead_letter_schema;
+use crate::config::{
+    self, ConfigError, DeltaSinkSettings, FilesFormat, QuerySettings, Settings, SinkSettings,
+    TextCompression,
+};
+use crate::graph::Graph;
+use crate::lake::{Compression, TableSpec};
+use crate::sink::TargetSpec;
+use crate::sink::console::{ConsoleOptions, ConsoleOutput, Show};
+use crate::sink::delta_table::DeltaTableOptions;
+use crate::sink::files::{FileCompression, FileFormat, FilesOptions};
+use crate::sink::memory::{MemoryOptions, MemoryTable};
+use crate::sql::{FinishPlan, OutputMode, QueryPlan};
+
+use super::source::SourceBlueprint;
+use super::{DEAD_LETTERS, find_column, source_names};
+
+/// Something that is written to.
+#[derive(Debug, Clone)]
+pub struct SinkBlueprint {
+    /// What metrics and the API call it.
+    pub sink: Arc<str>,
+    /// Where rows go.
+    pub target: SinkTarget,
+    /// Begins the application identifiers of its transactions.
+    pub application: String,
+    /// What its rows are.
+    pub feeds_from: Feeds,
+    /// The sources that feed it, whose positions its commits carry.
+    pub sources: Vec<Arc<str>>,
+    /// Whether some of what feeds it has state: open windows, or baselines.
+    pub stateful: bool,
+}
+
+/// Where the rows of a sink go.
+#[derive(Debug, Clone)]
+pub enum SinkTarget {
+    /// Appended to a Delta table, in one commit with the positions they were read at.
+    Table(TableSpec),
+    /// Staged beside the ledger, and handed over once the epoch is durable.
+    Staged(Box<StagedTarget>),
+}
+
+/// A sink whose rows are staged.
+#[derive(Debug, Clone)]
+pub struct StagedTarget {
+    /// Which target, with its options.
+    pub spec: TargetSpec,
+    /// The query's columns.
+    pub schema: SchemaRef,
+    /// The query's output mode.
+    pub mode: OutputMode,
+    /// The columns by which a row replaces another.
+    pub keys: Vec<String>,
+    /// ORDER BY and LIMIT over all rows of a trigger.
+    pub finish: Option<FinishPlan>,
+}
+
+/// What the rows of a sink are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feeds {
+    /// The output of a query, by its index.
+    Query(usize),
+    /// The anomalies that detectors find.
+    Detectors,
+    /// Records that could not be read.
+    DeadLetters,
+}
+
+impl SinkBlueprint {
+    /// `delta`, `kafka`, `console` ...
+    pub fn kind(&self) -> &'static str {
+        match &self.target {
+            SinkTarget::Table(_) => "delta",
+            SinkTarget::Staged(staged) => staged.spec.kind(),
+        }
+    }
+
+    /// Where rows go, in words, without secrets.
+    pub fn address(&self) -> String {
+        match &self.target {
+            SinkTarget::Table(spec) => spec.uri.clone(),
+            SinkTarget::Staged(staged) => staged.spec.address(),
+        }
+    }
+}
+
+/// The sinks of a query.
+pub(super) fn query_sinks(
+    settings: &Settings,
+    query: &QuerySettings,
+    index: usize,
+    graph: &Graph,
+) -> Result<Vec<SinkBlueprint>, Vec<ConfigError>> {
+    let plan = &graph.queries()[index];
+    let mut sinks = Vec::new();
+    let mut errors = Vec::new();
+    for (place, sink) in query.sinks.iter().enumerate() {
+        let target = match &sink.settings {
+            SinkSettings::Delta(delta) => {
+                for column in &delta.partition_by {
+                    if let Err(help) = find_column(&plan.output_schema, column) {
+                        let message = format!("the query's output has no column '{column}'");
+                        errors.push(settings.error_at_sink(
+                            query,
+                            place,
+                            "partition_by",
+                            message,
+                            help,
+                        ));
+                    }
+                }
+                let table = table_spec(delta, plan.output_schema.clone());
+                match plan.mode {
+                    OutputMode::Update if plan.is_aggregated() => {
+                        match update_keys(settings, query, place, &delta.key, plan) {
+                            Ok(keys) => staged(delta_table(table), plan, keys),
+                            Err(error) => {
+                                errors.push(error);
+                                continue;
+                            }
+                        }
+                    }
+                    OutputMode::Complete => staged(delta_table(table), plan, Vec::new()),
+                    OutputMode::Append | OutputMode::Update => SinkTarget::Table(table),
+                }
+            }
+            other => {
+                let Some(spec) = target_spec(other) else {
+                    let path = ["queries", &query.name];
+                    errors.push(settings.error_at(&path, "not wired yet", None));
+                    continue;
+                };
+                staged(spec, plan, plan.key_columns().unwrap_or_default())
+            }
+        };
+        sinks.push(SinkBlueprint {
+            sink: sink.name.as_str().into(),
+            target,
+            application: format!("millpond/{}/{}", settings.name, sink.name),
+            feeds_from: Feeds::Query(index),
+            sources: source_names(graph, graph.sources_of_output(index)),
+            stateful: plan.is_stateful(),
+        });
+    }
+    if errors.is_empty() { Ok(sinks) } else { Err(errors) }
+}
+
+fn staged(spec: TargetSpec, plan: &QueryPlan, keys: Vec<String>) -> SinkTarget {
+    SinkTarget::Staged(Box::new(StagedTarget {
+        spec,
+        schema: plan.output_schema.clone(),
+        mode: plan.mode,
+        keys,
+        finish: plan.finish.clone(),
+    }))
+}
+
+fn delta_table(table: TableSpec) -> TargetSpec {
+    TargetSpec::DeltaTable(DeltaTableOptions { table })
+}
+
+/// The columns by which a row replaces an earlier one.
+fn update_keys(
+    settings: &Settings,
+    query: &QuerySettings,
+    place: usize,
+    configured: &[String],
+    plan: &QueryPlan,
+) -> Result<Vec<String>, ConfigError> {
+    for column in configured {
+        find_column(&plan.output_schema, column).map_err(|help| {
+            let message = format!("the query's output has no column '{column}'");
+            settings.error_at_sink(query, place, "key", message, help)
+        })?;
+    }
+    if !configured.is_empty() {
+        return Ok(configured.to_vec());
+    }
+    plan.key_columns().ok_or_else(|| {
+        let message = "the query's output does not hold all that it groups by, so nothing tells \
+                       which row replaces which";
+        let help = "select every GROUP BY expression, or name the columns: key = [\"…\"]";
+        settings.error_at_sink(query, place, "key", message, Some(help.to_owned()))
+    })
+}
+
+fn target_spec(sink: &SinkSettings) -> Option<TargetSpec> {
+    Some(match sink {
+        SinkSettings::Console(console) => TargetSpec::Console(ConsoleOptions {
+            show: Show {
+                num_rows: console.rows,
+                truncate: console.truncate.unwrap_or(0),
+                vertical: console.vertical,
+            },
+            output: ConsoleOutput::Stdout,
+        }),
+        SinkSettings::Memory(memory) => {
+            TargetSpec::Memory(MemoryOptions { table: Arc::new(MemoryTable::new(memory.max_rows)) })
+        }
+        SinkSettings::Files(files) => {
+            let text = |compression| match compression {
+                TextCompression::None => FileCompression::None,
+                TextCompression::Gzip => FileCompression::Gzip,
+                TextCompression::Zstd(level) => FileCompression::Zstd(level),
+            };
+            let (format, compressed) = match files.format {
+                FilesFormat::Ndjson { compression } => (FileFormat::Json, text(compression)),
+                FilesFormat::Csv { compression, header, delimiter } => {
+                    (FileFormat::Csv { delimiter, header }, text(compression))
+                }
+                FilesFormat::Parquet { compression: pages } => {
+                    (FileFormat::Parquet(compression(pages)), FileCompression::None)
+                }
+            };
+            TargetSpec::Files(FilesOptions {
+                path: files.path.clone().into(),
+                format,
+                compression: compressed,
+                partition_by: files.partition_by.clone(),
+                max_file_rows: FilesOptions::MAX_FILE_ROWS,
+            })
+        }
+        _ => return None,
+    })
+}
+
+pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
+    let spec = TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema());
+    SinkBlueprint {
+        sink: DEAD_LETTERS.into(),
+        target: SinkTarget::Table(spec),
+        application: format!("millpond/{}/{DEAD_LETTERS}", settings.name),
+        feeds_from: Feeds::DeadLetters,
+        sources: sources.iter().map(|source| source.name.clone()).collect(),
+        stateful: false,
+    }
+}
+
+pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
+    TableSpec {
+        partition_by: sink.partition_by.clone(),
+        compression: compression(sink.compression),
+        target_file_bytes: sink.target_file_size,
+        evolve: sink.evolve,
+        properties: sink.properties.clone(),
+        checkpoint_interval: sink.checkpoint_interval,
+        ..TableSpec::new(sink.path.clone(), schema)
+    }
+}
+
+fn compression(setting: config::Compression) -> Compression {
+    match setting {
+        config::Compression::None => Compression::None,
+        config::Compression::Snappy => Compression::Snappy,
+        config::Compression::Lz4 => Compression::Lz4,
+        config::Compression::Zstd(level) => Compression::Zstd(level),
+    }
+}

@@ -1,0 +1,496 @@
+//! Errors in `[sources.NAME.format]`.
+
+use super::super::Environment;
+use super::{assert_report, over_base, rejects};
+
+#[test]
+fn kinds_of_formats() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "protobuff"
+anything = 1
+"##,
+        r##"
+error: invalid value "protobuff"
+  --> case.toml:2:8
+   |
+ 2 | type = "protobuff"
+   |        ^^^^^^^^^^^
+   = key: sources.logs.format.type
+   = expected: `json`, `csv`, `text`, `raw`, `avro`, `protobuf`, `json_schema` or `debezium`
+   = help: did you mean `protobuf`?
+
+1 error in the configuration
+"##,
+    );
+}
+
+#[test]
+fn csv() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "csv"
+delimiter = ";;"
+quote = "é"
+escape = ","
+header = true
+null_value = 0
+comment = "\""
+sep = ";"
+unknown_fields = "reject"
+"##,
+        r##"
+error: invalid value ";;"
+  --> case.toml:3:13
+   |
+ 3 | delimiter = ";;"
+   |             ^^^^
+   = key: sources.logs.format.delimiter
+   = expected: one ASCII character, such as "," or "\t"
+
+error: invalid value "é"
+  --> case.toml:4:9
+   |
+ 4 | quote = "é"
+   |         ^^^
+   = key: sources.logs.format.quote
+   = expected: one ASCII character, or "" for none
+
+error: `escape` and `delimiter` are the same character
+  --> case.toml:5:10
+   |
+ 5 | escape = ","
+   |          ^^^
+   = key: sources.logs.format.escape
+   = expected: characters that can be told apart
+
+error: each record is a row: there is no first line
+  --> case.toml:6:10
+   |
+ 6 | header = true
+   |          ^^^^
+   = key: sources.logs.format.header
+   = expected: `header` in a source of files, or none
+
+error: invalid value 0
+  --> case.toml:7:14
+   |
+ 7 | null_value = 0
+   |              ^
+   = key: sources.logs.format.null_value
+   = expected: the text that stands for NULL
+
+error: `comment` and `quote` are the same character
+  --> case.toml:8:11
+   |
+ 8 | comment = "\""
+   |           ^^^^
+   = key: sources.logs.format.comment
+   = expected: characters that can be told apart
+
+error: unknown key `sep`
+  --> case.toml:9:1
+   |
+ 9 | sep = ";"
+   | ^^^
+   = key: sources.logs.format.sep
+   = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `timestamps`, `timezone` or `columns`
+   = help: write `delimiter = "…"`
+
+error: unknown key `unknown_fields`
+   --> case.toml:10:1
+    |
+ 10 | unknown_fields = "reject"
+    | ^^^^^^^^^^^^^^
+    = key: sources.logs.format.unknown_fields
+    = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `timestamps`, `timezone` or `columns`
+    = help: `unknown_fields` is a key of type `json`, `json_schema` or `debezium`
+
+8 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn csv_characters_that_are_the_same() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "csv"
+delimiter = "#"
+comment = "#"
+quote = "\n"
+header = "names"
+"##,
+        r##"
+error: `comment` and `delimiter` are the same character
+  --> case.toml:4:11
+   |
+ 4 | comment = "#"
+   |           ^^^
+   = key: sources.logs.format.comment
+   = expected: characters that can be told apart
+
+error: invalid value "\n"
+  --> case.toml:5:9
+   |
+ 5 | quote = "\n"
+   |         ^^^^
+   = key: sources.logs.format.quote
+   = expected: one ASCII character, or "" for none
+
+error: invalid value "names"
+  --> case.toml:6:10
+   |
+ 6 | header = "names"
+   |          ^^^^^^^
+   = key: sources.logs.format.header
+   = expected: true (it names the columns), false (it is a row) or "skip"
+
+3 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn avro() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "avro"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = "a"
+schema = "a INT"
+format = { type = "avro", registry = "http://localhost:8081", schema_file = "x" }
+[sources.b]
+type = "kafka"
+brokers = "b"
+topics = "b"
+schema = "a INT"
+format = { type = "avro", registry = { url = "localhost:8081", usrname = "u" }, framing = "none" }
+[sources.c]
+type = "kafka"
+brokers = "b"
+topics = "c"
+format = { type = "avro", schema_file = "" }
+"##,
+        r##"
+error: missing key `registry` or `schema_file` in [sources.logs.format]
+  --> case.toml:1:15
+   |
+ 1 | [sources.logs.format]
+   |               ^^^^^^
+   = key: sources.logs.format.registry
+   = expected: registry = { url = "http://localhost:8081" }
+               or schema_file = "order.avsc"
+
+error: both `registry` and `schema_file` are given
+  --> case.toml:8:63
+   |
+ 8 | format = { type = "avro", registry = "http://localhost:8081", schema_file = "x" }
+   |                                                               ^^^^^^^^^^^
+   = key: sources.a.format.schema_file
+   = expected: one of them
+
+error: invalid value "localhost:8081"
+   --> case.toml:14:46
+    |
+ 14 | format = { type = "avro", registry = { url = "localhost:8081", usrname = "u" }, framing = "none" }
+    |                                              ^^^^^^^^^^^^^^^^
+    = key: sources.b.format.registry.url
+    = expected: an address, such as "http://localhost:8081"
+    = help: begin with `http://` or `https://`
+
+error: unknown key `usrname`
+   --> case.toml:14:64
+    |
+ 14 | format = { type = "avro", registry = { url = "localhost:8081", usrname = "u" }, framing = "none" }
+    |                                                                ^^^^^^^
+    = key: sources.b.format.registry.usrname
+    = expected: `url`, `username`, `password`, `token`, `ca_file` or `timeout`
+    = help: did you mean `username`?
+
+error: records without framing do not say which schema they have
+   --> case.toml:14:91
+    |
+ 14 | format = { type = "avro", registry = { url = "localhost:8081", usrname = "u" }, framing = "none" }
+    |                                                                                           ^^^^^^
+    = key: sources.b.format.framing
+    = expected: "confluent", or a file in place of `registry`
+
+error: this string is empty
+   --> case.toml:19:41
+    |
+ 19 | format = { type = "avro", schema_file = "" }
+    |                                         ^^
+    = key: sources.c.format.schema_file
+    = expected: the path of a schema
+
+6 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn registries() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "avro"
+[sources.logs.format.registry]
+url = "http://me:hunter2@localhost:8081"
+username = "me"
+timeout = "1ms"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = "a"
+schema = "a INT"
+[sources.a.format]
+type = "avro"
+[sources.a.format.registry]
+url = "ftp://localhost"
+token = "hunter2"
+password = "hunter2"
+[sources.b]
+type = "kafka"
+brokers = "b"
+topics = "b"
+schema = "a INT"
+[sources.b.format]
+type = "json_schema"
+[sources.b.format.registry]
+url = "https://localhost?x=1"
+password = 5
+"##,
+        r##"
+error: this address has a user in it
+  --> case.toml:4:7
+   |
+ 4 | url = ***
+   |       ^^^
+   = key: sources.logs.format.registry.url
+   = expected: an address, such as "http://localhost:8081"
+   = help: write `username` and `password` beside it: those are not shown
+
+error: `username` is given without `password`
+  --> case.toml:5:12
+   |
+ 5 | username = "me"
+   |            ^^^^
+   = key: sources.logs.format.registry.username
+   = expected: both of them, or none
+
+error: invalid value "1ms"
+  --> case.toml:6:11
+   |
+ 6 | timeout = "1ms"
+   |           ^^^^^
+   = key: sources.logs.format.registry.timeout
+   = expected: a duration from 100ms to 10m
+
+error: invalid value "ftp://localhost"
+   --> case.toml:15:7
+    |
+ 15 | url = "ftp://localhost"
+    |       ^^^^^^^^^^^^^^^^^
+    = key: sources.a.format.registry.url
+    = expected: an address, such as "http://localhost:8081"
+    = help: begin with `http://` or `https://`
+
+error: `password` is given beside `token`
+   --> case.toml:17:1
+    |
+ 17 | password = ***
+    | ^^^^^^^^
+    = key: sources.a.format.registry.password
+    = expected: one of them
+
+error: invalid value "https://localhost?x=1"
+   --> case.toml:26:7
+    |
+ 26 | url = "https://localhost?x=1"
+    |       ^^^^^^^^^^^^^^^^^^^^^^^
+    = key: sources.b.format.registry.url
+    = expected: an address, such as "http://localhost:8081"
+
+error: an integer is not valid here
+   --> case.toml:27:12
+    |
+ 27 | password = ***
+    |            ^^^
+    = key: sources.b.format.registry.password
+    = expected: a password
+
+error: `password` is given without `username`
+   --> case.toml:27:12
+    |
+ 27 | password = ***
+    |            ^^^
+    = key: sources.b.format.registry.password
+    = expected: both of them, or none
+
+8 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn protobuf() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "protobuf"
+proto_file = "a.proto"
+descriptor_file = "a.desc"
+message = "shop..Order"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = "a"
+schema = "a INT"
+format = { type = "protobuf", proto_file = "a.proto", framing = "confluence" }
+"##,
+        r##"
+error: both `descriptor_file` and `proto_file` are given
+  --> case.toml:3:1
+   |
+ 3 | proto_file = "a.proto"
+   | ^^^^^^^^^^
+   = key: sources.logs.format.proto_file
+   = expected: one of them
+
+error: invalid value "shop..Order"
+  --> case.toml:5:11
+   |
+ 5 | message = "shop..Order"
+   |           ^^^^^^^^^^^^^
+   = key: sources.logs.format.message
+   = expected: the full name of a message, such as "shop.v1.Order"
+
+error: missing key `message` in [sources.a.format]
+   --> case.toml:11:1
+    |
+ 11 | format = { type = "protobuf", proto_file = "a.proto", framing = "confluence" }
+    | ^^^^^^
+    = key: sources.a.format.message
+    = expected: message = "shop.v1.Order"
+
+error: invalid value "confluence"
+   --> case.toml:11:65
+    |
+ 11 | format = { type = "protobuf", proto_file = "a.proto", framing = "confluence" }
+    |                                                                 ^^^^^^^^^^^^
+    = key: sources.a.format.framing
+    = expected: `confluent` or `none`
+    = help: did you mean `confluent`?
+
+4 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn debezium() {
+    rejects(
+        r##"
+[sources.logs.format]
+type = "debezium"
+payload = "avro"
+op_column = "_op"
+ts_column = "_op"
+unknown_fields = "reject"
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = "a"
+schema = "a INT"
+format = { type = "debezium", payload = "protobuf", validate = true }
+"##,
+        r##"
+error: missing key `registry` in [sources.logs.format]
+  --> case.toml:1:15
+   |
+ 1 | [sources.logs.format]
+   |               ^^^^^^
+   = key: sources.logs.format.registry
+   = expected: registry = { url = "http://localhost:8081" }
+
+error: `op_column` has this name
+  --> case.toml:5:13
+   |
+ 5 | ts_column = "_op"
+   |             ^^^^^
+   = key: sources.logs.format.ts_column
+   = expected: names that differ
+
+error: unknown key `unknown_fields`
+  --> case.toml:6:1
+   |
+ 6 | unknown_fields = "reject"
+   | ^^^^^^^^^^^^^^
+   = key: sources.logs.format.unknown_fields
+   = expected: `type`, `payload`, `registry`, `op_column` or `ts_column`
+   = help: `unknown_fields` is a key of type `json`, `json_schema` or `debezium`
+
+error: invalid value "protobuf"
+   --> case.toml:12:41
+    |
+ 12 | format = { type = "debezium", payload = "protobuf", validate = true }
+    |                                         ^^^^^^^^^^
+    = key: sources.a.format.payload
+    = expected: `json` or `avro`
+
+error: unknown key `validate`
+   --> case.toml:12:53
+    |
+ 12 | format = { type = "debezium", payload = "protobuf", validate = true }
+    |                                                     ^^^^^^^^
+    = key: sources.a.format.validate
+    = expected: `type`, `payload`, `timestamps`, `timezone`, `columns`, `unknown_fields`, `op_column` or `ts_column`
+    = help: `validate` is a key of type `json_schema`
+
+5 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let case = r##"[sources.logs.format]
+type = "avro"
+registry = { url = "https://localhost", ca_file = "/no/such/ca.pem" }
+[sources.a]
+type = "kafka"
+brokers = "b"
+topics = "a"
+schema = "a INT"
+format = { type = "avro", schema_file = "/no/such/file.avsc" }
+"##;
+    assert_report(
+        over_base(case, &Environment::Real),
+        r##"
+error: the file that `ca_file` names: No such file or directory (os error 2)
+  --> case.toml:3:51
+   |
+ 3 | registry = { url = "https://localhost", ca_file = "/no/such/ca.pem" }
+   |                                                   ^^^^^^^^^^^^^^^^^
+   = key: sources.logs.format.registry.ca_file
+   = expected: the path of a file that this process can read
+
+error: the file that `schema_file` names: No such file or directory (os error 2)
+  --> case.toml:9:41
+   |
+ 9 | format = { type = "avro", schema_file = "/no/such/file.avsc" }
+   |                                         ^^^^^^^^^^^^^^^^^^^^
+   = key: sources.a.format.schema_file
+   = expected: the path of a file that this process can read
+
+2 errors in the configuration
+"##,
+    );
+}
