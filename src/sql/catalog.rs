@@ -23,14 +23,36 @@ pub struct QueryRequest<'a> {
     pub state_ttl_us: Option<i64>,
 }
 
-/// Spark's `dropDuplicates` and `dropDuplicatesWithinWatermark` on a query's output.
+/// Spark's `dropDuplicates` and its like, on a query's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DropDuplicates {
     /// The columns that have to be equal, without regard to case; all if empty.
     pub columns: Vec<String>,
-    /// A key is forgotten once the watermark has passed its first row's event time by the
-    /// watermark's delay; the event time need not be among the columns.
-    pub within_watermark: bool,
+    /// How long a key is remembered.
+    pub within: DropWithin,
+}
+
+/// How long a key is remembered, so that its duplicates are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DropWithin {
+    /// As Spark's `dropDuplicates`: until the watermark reaches the row's event time if that is
+    /// among the columns; otherwise for [`QueryRequest::state_ttl_us`].
+    #[default]
+    Full,
+    /// The same if event time is among the columns; otherwise as Spark's
+    /// `dropDuplicatesWithinWatermark`: until the watermark has passed the row's event time by the
+    /// watermark's own delay.
+    Watermark,
+    /// Until the watermark has passed the row's event time by this, in microseconds.
+    EventTime {
+        /// Microseconds.
+        us: i64,
+    },
+    /// For so long after the row came.
+    Wall {
+        /// Microseconds of processing time.
+        us: i64,
+    },
 }
 
 /// All that queries can read. A name means one thing.

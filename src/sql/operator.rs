@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::nullable_schema;
-use crate::aggregate::{AggregatePlan, PreAggregator, WindowState};
+use crate::aggregate::{self, AggregatePlan, PreAggregator};
 use crate::operator::{
     Closed, DedupPlan, JoinPlan, Merged, Operator, OperatorError, Router, StateDelta, StateStats,
 };
@@ -45,7 +45,7 @@ impl OperatorPlan {
     /// An expression or aggregate cannot be compiled; [`plan`](super::plan) has tried.
     pub fn operator(&self) -> Result<Box<dyn Operator>, OperatorError> {
         let operator: Box<dyn Operator> = match &self.kind {
-            OperatorKind::Aggregate(plan) => Box::new(WindowState::new(plan)?),
+            OperatorKind::Aggregate(plan) => aggregate::operator(plan)?,
             OperatorKind::Dedup(plan) => Box::new(plan.operator()?),
             OperatorKind::Join(plan) => Box::new(plan.operator()?),
         };

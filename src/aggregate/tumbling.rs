@@ -1,22 +1,21 @@
-//! The state of one shard of one windowed query: open windows and their groups.
+//! Windows that do not overlap, in append mode: each comes out once, when it closes.
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, exec_err};
 
 use super::groups::{Emitted, GroupTable};
+use super::output::{Bounds, OutputRows};
+use super::rows::{Rows, by_window, count, counts, starts};
 use super::segment::{decode, encode, segment_schema};
 use super::shard::keep_shard;
 use super::{AggregatePlan, AggregateSet};
 use crate::event_time::{Tumbling, Windows};
 use crate::operator::{Closed, Merged, Operator, OperatorError, Segment, StateDelta, StateStats};
-use crate::sql::functions::window_fields;
-use crate::sql::{WindowPart, new_batch, nullable_schema};
 
 /// More segments than this, and the pane is rewritten as one.
 const MAX_SEGMENTS: usize = 8;
@@ -40,19 +39,18 @@ struct Pane {
 /// The state of one shard of one query.
 ///
 /// `merge` and `advance` in any order, `snapshot` at barriers. One thread at a time.
-pub struct WindowState {
+pub struct TumblingState {
     set: AggregateSet,
     windows: Tumbling,
-    window_columns: Vec<(usize, WindowPart)>,
+    output: OutputRows,
     segment_schema: SchemaRef,
-    aggregated: SchemaRef,
     panes: BTreeMap<i64, Pane>,
     watermark: Option<i64>,
     /// Closed since the last snapshot, and known to the checkpoint.
     closed: Vec<i64>,
 }
 
-impl WindowState {
+impl TumblingState {
     /// An empty state for the plan.
     ///
     /// # Errors
@@ -65,9 +63,8 @@ impl WindowState {
         };
         Ok(Self {
             windows,
-            window_columns: plan.window_columns.clone(),
+            output: OutputRows::new(plan),
             segment_schema: segment_schema(set.partial_schema(), set.keys),
-            aggregated: nullable_schema(&plan.aggregated),
             panes: BTreeMap::new(),
             watermark: None,
             closed: vec![],
@@ -84,58 +81,29 @@ impl WindowState {
     /// [`OperatorError::Rows`] for a batch of another plan; [`OperatorError::Evaluate`] if an
     /// accumulator fails.
     pub fn merge(&mut self, partial: &RecordBatch) -> Result<Merged, OperatorError> {
-        self.check(partial)?;
-        let starts = partial.column(0).as_primitive::<TimestampMicrosecondType>().values();
-        let counts = partial.column(self.set.count_column()).as_primitive::<Int64Type>().values();
+        self.set.check(partial)?;
+        let counts = counts(&self.set, partial);
         let mut merged = Merged::default();
-        for (start, rows) in by_window(starts) {
-            let count: i64 = match &rows {
-                Rows::All => counts.iter().sum(),
-                Rows::Some(rows) => rows.iter().map(|row| counts[*row as usize]).sum(),
-            };
-            let count = count.max(0).unsigned_abs();
+        for (start, rows) in by_window(starts(partial)) {
+            let count = count(counts, &rows);
             if self.watermark.is_some_and(|mark| self.windows.is_closed(start, mark)) {
                 merged.late_rows += count;
                 continue;
             }
-            self.merge_pane(start, partial, rows)
+            self.merge_pane(start, partial, &rows)
                 .map_err(OperatorError::evaluate(&self.set.query))?;
             merged.rows += count;
         }
         Ok(merged)
     }
 
-    fn check(&self, partial: &RecordBatch) -> Result<(), OperatorError> {
-        let expected = self.set.partial_schema();
-        let same = partial.num_columns() == expected.fields().len()
-            && partial
-                .columns()
-                .iter()
-                .zip(expected.fields())
-                .all(|(column, field)| column.data_type().equals_datatype(field.data_type()));
-        if same {
-            return Ok(());
-        }
-        Err(OperatorError::Rows {
-            query: Arc::clone(&self.set.query),
-            detail: format!("expected {expected}, got {}", partial.schema()),
-        })
-    }
-
     fn merge_pane(
         &mut self,
         start: i64,
         partial: &RecordBatch,
-        rows: Rows,
+        rows: &Rows,
     ) -> Result<(), DataFusionError> {
-        let taken;
-        let batch = match rows {
-            Rows::All => partial,
-            Rows::Some(rows) => {
-                taken = take_record_batch(partial, &UInt32Array::from(rows))?;
-                &taken
-            }
-        };
+        let batch = rows.of_batch(partial)?;
         let columns = batch.columns();
         let keys = &columns[self.set.key_columns()];
         let states = &columns[self.set.count_column() + 1..];
@@ -182,37 +150,8 @@ impl WindowState {
             (Some(only), None) | (None, Some(only)) => only.into_results()?,
             (None, None) => return exec_err!("a pane without groups"),
         };
-        let mut columns: Vec<ArrayRef> = results.keys;
-        // Ascending positions: each is right once those before it are in.
-        for (position, part) in &self.window_columns {
-            let window = self.window_array(start, *part, results.groups)?;
-            columns.insert((*position).min(columns.len()), window);
-        }
-        columns.extend(results.values);
-        new_batch(&self.aggregated, columns, results.groups)
-    }
-
-    /// The window, or its start or end, once for each group.
-    fn window_array(
-        &self,
-        start: i64,
-        part: WindowPart,
-        groups: usize,
-    ) -> Result<ArrayRef, DataFusionError> {
-        let bound = |at: i64| -> ArrayRef {
-            let times =
-                arrow::array::PrimitiveArray::<TimestampMicrosecondType>::from_value(at, groups);
-            Arc::new(times.with_timezone("UTC"))
-        };
-        let end = self.windows.end(start);
-        Ok(match part {
-            WindowPart::Start => bound(start),
-            WindowPart::End => bound(end),
-            WindowPart::Both => {
-                let bounds = vec![bound(start), bound(end)];
-                Arc::new(StructArray::try_new(window_fields(), bounds, None)?)
-            }
-        })
+        let bounds = Bounds::Same(start, self.windows.end(start));
+        self.output.batch(bounds, results.keys, results.values, results.groups)
     }
 
     /// Windows that are open and have rows; cheaper than [`stats`](Self::stats).
@@ -255,14 +194,15 @@ impl WindowState {
     ) -> Result<(), OperatorError> {
         let mut panes: BTreeMap<i64, Pane> = BTreeMap::new();
         for bytes in segments {
-            let (start, batches) = decode(&self.segment_schema, bytes).map_err(|detail| {
+            let decoded = decode(&self.segment_schema, bytes).map_err(|detail| {
                 OperatorError::Segment { query: Arc::clone(&self.set.query), detail }
             })?;
+            let start = decoded.pane;
             // Its rows went out before the checkpoint was taken.
             if watermark.is_some_and(|mark| self.windows.is_closed(start, mark)) {
                 continue;
             }
-            for batch in batches {
+            for batch in decoded.batches {
                 restore_batch(&self.set, &mut panes, start, batch, keep)
                     .map_err(OperatorError::evaluate(&self.set.query))?;
             }
@@ -290,7 +230,7 @@ impl WindowState {
     }
 }
 
-impl Operator for WindowState {
+impl Operator for TumblingState {
     fn rows(
         &mut self,
         _: usize,
@@ -409,34 +349,7 @@ fn to_segment(
     whole: bool,
     emitted: &Emitted,
 ) -> Result<Segment, DataFusionError> {
-    let bytes = encode(schema, pane, emitted)?;
+    let columns = emitted.keys.iter().chain(&emitted.values).cloned().collect();
+    let bytes = encode(schema, pane, columns, emitted.groups, &[])?;
     Ok(Segment { pane, whole, bytes, groups: emitted.groups })
-}
-
-/// Rows of a batch.
-enum Rows {
-    All,
-    Some(Vec<u32>),
-}
-
-/// The rows of each window, in the order the windows first occur. A batch mostly holds one to
-/// three, so the last one is tried first and then the list is searched.
-fn by_window(starts: &[i64]) -> Vec<(i64, Rows)> {
-    let Some(first) = starts.first() else { return vec![] };
-    if starts.iter().all(|start| start == first) {
-        return vec![(*first, Rows::All)];
-    }
-    let mut windows: Vec<(i64, Vec<u32>)> = vec![];
-    let mut sorted: BTreeMap<i64, usize> = BTreeMap::new();
-    let mut last = 0;
-    for (row, start) in starts.iter().enumerate() {
-        if windows.get(last).is_none_or(|(window, _)| window != start) {
-            last = *sorted.entry(*start).or_insert_with(|| {
-                windows.push((*start, vec![]));
-                windows.len() - 1
-            });
-        }
-        windows[last].1.push(row as u32);
-    }
-    windows.into_iter().map(|(start, rows)| (start, Rows::Some(rows))).collect()
 }
