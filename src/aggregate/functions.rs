@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, GroupsAccumulator};
@@ -78,6 +78,12 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// The state of a group without rows.
+    pub(super) fn state_of_nothing(&self) -> Result<Vec<ArrayRef>> {
+        let state = self.expr.create_accumulator()?.state()?;
+        state.iter().map(ScalarValue::to_array).collect()
+    }
+
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.native {
             return self.expr.create_groups_accumulator();

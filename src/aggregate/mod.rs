@@ -37,7 +37,7 @@ mod session;
 mod shard;
 mod sliding;
 mod store;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 mod tiers;
 mod tumbling;

@@ -41,13 +41,19 @@ impl Piece {
 /// Merges pieces, and gives what they come to as a piece or as results.
 ///
 /// One is enough for an operator: between two uses it is empty.
+///
+/// Accumulators take every group up to the number of groups for one that has had a value, unless
+/// NULLs or filters come with the batch. So a group gets its place with its first row, not before.
 pub(super) struct Merger {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     /// For each number, its place in `ids` plus one; 0 is none.
     cells: Vec<u32>,
     ids: Vec<u32>,
     indices: Vec<usize>,
-    /// Numbers other than those in `ids` are passed over.
+    /// Numbers that are marked, by number and as a list.
+    marks: Vec<bool>,
+    marked: Vec<u32>,
+    /// Numbers that are not marked are passed over.
     selects: bool,
 }
 
@@ -58,16 +64,37 @@ impl Merger {
             cells: vec![],
             ids: vec![],
             indices: vec![],
+            marks: vec![],
+            marked: vec![],
             selects: false,
         })
     }
 
     /// Restricts what is merged next to the groups with these numbers.
     pub(super) fn select<'a>(&mut self, ids: impl Iterator<Item = &'a u32>) {
-        self.selects = true;
         for id in ids {
-            self.index(*id);
+            self.mark(*id);
         }
+        self.selects = true;
+    }
+
+    /// Marks a number; whether it was not marked before.
+    pub(super) fn mark(&mut self, id: u32) -> bool {
+        if self.marks.len() <= id as usize {
+            self.marks.resize((id as usize + 1).next_power_of_two(), false);
+        }
+        let new = !std::mem::replace(&mut self.marks[id as usize], true);
+        if new {
+            self.marked.push(id);
+        }
+        new
+    }
+
+    pub(super) fn clear_marks(&mut self) {
+        for id in self.marked.drain(..) {
+            self.marks[id as usize] = false;
+        }
+        self.selects = false;
     }
 
     /// The numbers of what was added, in the order they first came.
@@ -75,16 +102,9 @@ impl Merger {
         &self.ids
     }
 
-    /// Whether something was added, or is to be, for this number.
+    /// Whether something was added for this number.
     pub(super) fn contains(&self, id: u32) -> bool {
         self.cells.get(id as usize).is_some_and(|cell| *cell != 0)
-    }
-
-    /// Makes sure that a number has a place; whether it had none.
-    pub(super) fn touch(&mut self, id: u32) -> bool {
-        let before = self.ids.len();
-        self.index(id);
-        self.ids.len() > before
     }
 
     /// The place of a number, which may be new.
@@ -107,12 +127,9 @@ impl Merger {
         let added = if self.selects {
             let mut rows = vec![];
             for (row, id) in (0_u32..).zip(piece.ids.iter()) {
-                match self.cells.get(*id as usize) {
-                    None | Some(0) => {}
-                    Some(place) => {
-                        indices.push(*place as usize - 1);
-                        rows.push(row);
-                    }
+                if self.marks.get(*id as usize).is_some_and(|marked| *marked) {
+                    indices.push(self.index(*id));
+                    rows.push(row);
                 }
             }
             if rows.len() == piece.rows() {
@@ -139,7 +156,7 @@ impl Merger {
     }
 
     fn take_ids(&mut self) -> Vec<u32> {
-        self.selects = false;
+        self.clear_marks();
         for id in &self.ids {
             self.cells[*id as usize] = 0;
         }
@@ -178,7 +195,7 @@ impl Merger {
         let accumulators: usize = self.accumulators.iter().map(|a| a.size()).sum();
         let lists =
             self.cells.capacity() * size_of::<u32>() + self.ids.capacity() * size_of::<u32>();
-        accumulators + lists + self.indices.capacity() * size_of::<usize>()
+        accumulators + lists + self.indices.capacity() * size_of::<usize>() + self.marks.capacity()
     }
 }
 

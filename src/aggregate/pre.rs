@@ -141,6 +141,8 @@ impl PreAggregator {
         let times = times.as_ref().map(|times| times.values().as_ref());
         let rows = if rows.num_rows() == 0 && !self.global {
             RecordBatch::new_empty(Arc::clone(self.set.partial_schema()))
+        } else if rows.num_rows() == 0 {
+            self.nothing()?
         } else if self.sessions {
             self.pass(&rows, times)?
         } else if self.passing > 0 {
@@ -163,18 +165,12 @@ impl PreAggregator {
     fn group(&mut self, rows: &RecordBatch, times: Option<&[i64]>) -> Result<RecordBatch> {
         let keys = self.key_arrays(rows)?;
         let groups = self.interner.intern(times, rows.num_rows(), &keys, &mut self.indices)?;
-        let nothing = rows.num_rows() == 0;
-        // As Spark does, the one group of all rows is there before any of them.
-        let groups = if nothing { 1 } else { groups };
         let mut counts = vec![0_i64; groups];
         for group in &self.indices {
             counts[*group] += 1;
         }
         let counts: ArrayRef = Arc::new(Int64Array::from(counts));
-        let mut columns = match nothing {
-            true => vec![self.interner.window_starts(None, 1)],
-            false => self.interner.emit(rows.num_rows())?,
-        };
+        let mut columns = self.interner.emit(rows.num_rows())?;
         columns.push(Arc::clone(&counts));
         for (function, accumulator) in self.set.functions.iter().zip(&mut self.accumulators) {
             if function.counts_rows {
@@ -187,6 +183,16 @@ impl PreAggregator {
         }
         self.probe(rows.num_rows(), groups);
         self.partial_batch(columns, groups)
+    }
+
+    /// The group of all rows before there are any: as in Spark it is there from the first batch on.
+    fn nothing(&mut self) -> Result<RecordBatch> {
+        let mut columns = vec![self.interner.window_starts(None, 1)];
+        columns.push(Arc::new(Int64Array::from_value(0, 1)));
+        for function in &self.set.functions {
+            columns.extend(function.state_of_nothing()?);
+        }
+        self.partial_batch(columns, 1)
     }
 
     /// Each row a group of its own.

@@ -42,7 +42,7 @@ pub struct SessionState {
     touched: Merger,
     merger: Merger,
     /// Sessions that became part of another since.
-    absorbed: Vec<(u32, u32)>,
+    absorbed: Vec<u32>,
     watermark: Option<i64>,
     /// Identifier of the next chunk, which names its pane in the checkpoint.
     next: i64,
@@ -118,6 +118,7 @@ impl SessionState {
             let slot = self.join(key, start, end, &mut known);
             slots.resize(slots.len() + rows, slot);
         }
+        self.touched.clear_marks();
         if !known.0.is_empty() {
             self.touched.add(&self.set, &Piece::new(known.0, self.log.gather(&known.1)?))?;
         }
@@ -136,21 +137,16 @@ impl SessionState {
     /// Notes where the state is that the log has of it.
     fn join(&mut self, key: u32, start: i64, end: i64, known: &mut (Vec<u32>, Vec<Place>)) -> u32 {
         let joined = self.sessions.join(key, start, end);
-        let mut take = |slot: u32, into: u32| {
-            if let Some(place) = self.log.place(slot) {
-                known.0.push(into);
+        for slot in joined.absorbed.iter().chain([&joined.slot]) {
+            if let Some(place) = self.log.place(*slot)
+                && !self.touched.contains(*slot)
+                && self.touched.mark(*slot)
+            {
+                known.0.push(*slot);
                 known.1.push(place);
             }
-        };
-        if self.touched.touch(joined.slot) {
-            take(joined.slot, joined.slot);
         }
-        for absorbed in joined.absorbed {
-            if !self.touched.contains(absorbed) {
-                take(absorbed, joined.slot);
-            }
-            self.absorbed.push((absorbed, joined.slot));
-        }
+        self.absorbed.extend(joined.absorbed);
         joined.slot
     }
 
@@ -161,7 +157,7 @@ impl SessionState {
             let ids = piece.ids.iter().map(|slot| self.sessions.root(*slot)).collect();
             self.merger.add(&self.set, &Piece::new(ids, piece.states))?;
             piece = self.merger.into_piece()?;
-            for (absorbed, _) in self.absorbed.drain(..) {
+            for absorbed in self.absorbed.drain(..) {
                 self.log.remove(absorbed);
                 self.sessions.free(absorbed);
             }

@@ -2,7 +2,7 @@
 
 use datafusion::common::Result;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 
 use super::AggregateSet;
 use super::dictionary::KeyDictionary;
@@ -63,13 +63,15 @@ impl Store {
         // `first_value` stays what it is.
         let mut known: (Vec<u32>, Vec<Place>) = (vec![], vec![]);
         for id in &ids {
-            if touched.touch(*id)
-                && let Some(place) = self.log.place(*id)
+            if let Some(place) = self.log.place(*id)
+                && !touched.contains(*id)
+                && touched.mark(*id)
             {
                 known.0.push(*id);
                 known.1.push(place);
             }
         }
+        touched.clear_marks();
         if !known.0.is_empty() {
             touched.add(set, &Piece::new(known.0, self.log.gather(&known.1)?))?;
         }

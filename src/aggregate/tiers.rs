@@ -53,10 +53,6 @@ impl Panes {
         Self { panes: BTreeMap::new(), tiers }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.panes.is_empty()
-    }
-
     /// The first pane, not before `pane`, that has rows.
     pub(super) fn first(&self, pane: i64) -> Option<i64> {
         self.panes.range(pane..).next().map(|(pane, _)| *pane)

@@ -213,11 +213,6 @@ impl TumblingState {
         Ok(())
     }
 
-    /// Makes the next snapshot write every pane whole.
-    pub fn rewrite_all(&mut self) {
-        self.panes.values_mut().for_each(|pane| pane.rewrite = true);
-    }
-
     /// Size of the state. Asks every accumulator, so once a second is fine and once a batch is not.
     pub fn stats(&self) -> StateStats {
         let tables = self.panes.values().flat_map(|pane| pane.main.iter().chain(&pane.delta));

@@ -29,30 +29,24 @@ pub struct DropDuplicates {
     /// The columns that have to be equal, without regard to case; all if empty.
     pub columns: Vec<String>,
     /// How long a key is remembered.
-    pub within: DropWithin,
+    pub within: Within,
 }
 
 /// How long a key is remembered, so that its duplicates are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DropWithin {
+pub enum Within {
     /// As Spark's `dropDuplicates`: until the watermark reaches the row's event time if that is
     /// among the columns; otherwise for [`QueryRequest::state_ttl_us`].
-    #[default]
     Full,
     /// The same if event time is among the columns; otherwise as Spark's
     /// `dropDuplicatesWithinWatermark`: until the watermark has passed the row's event time by the
     /// watermark's own delay.
+    #[default]
     Watermark,
-    /// Until the watermark has passed the row's event time by this, in microseconds.
-    EventTime {
-        /// Microseconds.
-        us: i64,
-    },
-    /// For so long after the row came.
-    Wall {
-        /// Microseconds of processing time.
-        us: i64,
-    },
+    /// Until the watermark has passed the row's event time by so many microseconds.
+    EventTime(i64),
+    /// For so many microseconds after the row came.
+    Wall(i64),
 }
 
 /// All that queries can read. A name means one thing.

@@ -10,7 +10,9 @@ use super::chain::{StepKind, unalias};
 use super::finish::FinishStep;
 use super::show::{Show, duration, type_name, window_call};
 use super::static_join::{StaticJoin, StaticKind};
-use super::{FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target, WindowPart};
+use super::{
+    FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target, WindowPart,
+};
 use crate::aggregate::AggregatePlan;
 use crate::event_time::Windows;
 use crate::operator::{DedupPlan, JoinKind, JoinPlan, JoinSide, Keep};
@@ -242,9 +244,7 @@ impl Explainer<'_> {
     }
 
     fn inputs(&self, index: usize, operator: &OperatorPlan) -> Vec<Vec<ExplainedFeed>> {
-        (0..operator.inputs)
-            .map(|input| self.feeds(Target::Operator { index, input }))
-            .collect()
+        (0..operator.inputs).map(|input| self.feeds(Target::Operator { index, input })).collect()
     }
 
     fn aggregate(&self, index: usize, plan: &AggregatePlan) -> (String, Vec<Line>, String) {
@@ -310,8 +310,7 @@ impl Explainer<'_> {
             JoinKind::LeftSemi => "left semi join",
         };
         let keys = plan.left.keys.iter().zip(&plan.right.keys).map(|(left, right)| {
-            let (left, right) =
-                (self.input_text(index, 0, left), self.input_text(index, 1, right));
+            let (left, right) = (self.input_text(index, 0, left), self.input_text(index, 1, right));
             format!("{left} = {right}")
         });
         let mut details =

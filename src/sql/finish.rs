@@ -51,14 +51,10 @@ impl FinishPlan {
     /// An expression cannot be compiled, or cannot be sorted by.
     pub fn bind(&self, query: &str, output: &SchemaRef) -> Result<Finish, SqlError> {
         let clock = BatchClock::default();
-        let steps = self
-            .steps
-            .iter()
-            .map(|step| step.bind(&clock))
-            .collect::<Result<_>>()
-            .map_err(|error| {
-                SqlError::new(format!("query '{query}': {}", error.strip_backtrace()))
-            })?;
+        let steps =
+            self.steps.iter().map(|step| step.bind(&clock)).collect::<Result<_>>().map_err(
+                |error| SqlError::new(format!("query '{query}': {}", error.strip_backtrace())),
+            )?;
         Ok(Finish {
             query: query.to_owned(),
             input: nullable_schema(&self.input),

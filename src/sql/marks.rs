@@ -54,10 +54,9 @@ impl Mark {
             };
             match (known.kind, mark.kind) {
                 (left, right) if left == right => {}
-                (
-                    MarkKind::Time | MarkKind::StartOf(_),
-                    MarkKind::Time | MarkKind::StartOf(_),
-                ) => known.kind = MarkKind::Time,
+                (MarkKind::Time | MarkKind::StartOf(_), MarkKind::Time | MarkKind::StartOf(_)) => {
+                    known.kind = MarkKind::Time
+                }
                 _ => return None,
             }
             known.lag = known.lag.max(mark.lag);

@@ -250,7 +250,8 @@ pub(super) fn type_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
         DataType::List(item) => format!("ARRAY<{}>", type_name(item.data_type())),
         DataType::Struct(fields) => {
-            let fields = fields.iter().map(|f| format!("{}: {}", f.name(), type_name(f.data_type())));
+            let fields =
+                fields.iter().map(|f| format!("{}: {}", f.name(), type_name(f.data_type())));
             format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
         }
         DataType::Map(entries, _) => match entries.data_type() {

@@ -192,8 +192,7 @@ impl StaticJoin {
         for key in &keys {
             fields.push(SortField::new(key.data_type(input.as_arrow())?));
         }
-        let converter =
-            if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
+        let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
         let filter = self
             .filter
             .as_ref()
@@ -227,8 +226,11 @@ impl BoundJoin {
             .iter()
             .map(|key| key.evaluate(batch)?.into_array(batch.num_rows()))
             .collect::<Result<Vec<_>>>()?;
-        let encoded =
-            self.converter.as_ref().map(|converter| converter.convert_columns(&keys)).transpose()?;
+        let encoded = self
+            .converter
+            .as_ref()
+            .map(|converter| converter.convert_columns(&keys))
+            .transpose()?;
         for row in 0..batch.num_rows() {
             let found = match &encoded {
                 None => Some(&all),

@@ -30,6 +30,29 @@ fn nearly_toml() -> impl Strategy<Value = String> {
         Just("columns"),
         Just("timezone"),
         Just("é"),
+        Just("trigger"),
+        Just("type"),
+        Just("[sources.logs.format]"),
+        Just("[sources.logs.metadata]"),
+        Just("[sources.logs.start]"),
+        Just("offsets"),
+        Just("registry"),
+        Just("[[queries.bronze.sinks]]"),
+        Just("drop_duplicates"),
+        Just("topic_pattern"),
+        Just("start"),
+        Just("after"),
+        Just("value"),
+        Just("url"),
+        Just("truncate"),
+        Just("[tables.t]"),
+        Just("[[tests]]"),
+        Just("[[tests.batches]]"),
+        Just("[[tests.batches.input]]"),
+        Just("[[tests.expect]]"),
+        Just("rows"),
+        Just("lines"),
+        Just("delimiter"),
     ];
     let value = prop_oneof![
         Just("\"${data_dir}/${X:-y}\"".to_owned()),
@@ -44,6 +67,24 @@ fn nearly_toml() -> impl Strategy<Value = String> {
         Just("true".to_owned()),
         Just("\"zstd()\"".to_owned()),
         Just("\"${\"".to_owned()),
+        Just("\"kafka\"".to_owned()),
+        Just("\"files\"".to_owned()),
+        Just("\"socket\"".to_owned()),
+        Just("\"delta\"".to_owned()),
+        Just("\"csv\"".to_owned()),
+        Just("\"avro\"".to_owned()),
+        Just("\"protobuf\"".to_owned()),
+        Just("\"debezium\"".to_owned()),
+        Just("\"postgres\"".to_owned()),
+        Just("\"console\"".to_owned()),
+        Just("\"update\"".to_owned()),
+        Just("\"complete\"".to_owned()),
+        Just("\"logs\"".to_owned()),
+        Just("\"bronze\"".to_owned()),
+        Just("{ archive = \"a\" }".to_owned()),
+        Just("{ timestamp = 1979-05-27 }".to_owned()),
+        Just("{ url = \"http://a@b\", token = \"x\" }".to_owned()),
+        Just("[{ a = 1, b = nan }]".to_owned()),
         Just("\"\\u0000\"".to_owned()),
         "\"\\PC{0,20}\"",
         "[0-9]{1,25}",
@@ -73,6 +114,27 @@ proptest! {
     fn nearly_configurations(text in nearly_toml()) {
         let _ = over_base(&text, &no_variables()).map_err(|errors| errors.to_string());
         let _ = over_base(&text, &Environment::None).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn one_source_and_one_sink_of_any_type(
+        source in prop_oneof!["kafka", "files", "socket", "rate", "delta"],
+        format in prop_oneof![
+            "json", "csv", "text", "raw", "avro", "protobuf", "json_schema", "debezium", "parquet"
+        ],
+        sink in prop_oneof!["delta", "kafka", "postgres", "files", "console", "memory"],
+        text in nearly_toml(),
+    ) {
+        let case = format!(
+            "name = \"x\"\n{text}\n[sources.s]\ntype = \"{source}\"\nschema = \"a INT\"\n\
+             [sources.s.format]\ntype = \"{format}\"\n[queries.q]\nsql = \"SELECT 1\"\n\
+             [queries.q.sink]\ntype = \"{sink}\"\n"
+        );
+        let answer = parse_str("any.toml", &case, &no_variables());
+        if let Ok(settings) = &answer {
+            prop_assert!(serde_json::to_value(settings).is_ok());
+        }
+        let _ = answer.map_err(|errors| errors.to_string());
     }
 
     #[test]

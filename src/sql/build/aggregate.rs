@@ -285,9 +285,8 @@ impl Builder<'_> {
 
     /// Why a window's time is no event time.
     fn no_event_time(&self, time: &Expr, flow: &Flow) -> SqlError {
-        let at = |error: SqlError| {
-            error.at_location(self.landmarks.window.or(self.landmarks.group_by))
-        };
+        let at =
+            |error: SqlError| error.at_location(self.landmarks.window.or(self.landmarks.group_by));
         for branch in &flow.branches {
             let level = branch.chain.steps.len();
             let column = match branch.chain.origin(time, level) {
@@ -420,11 +419,8 @@ impl Builder<'_> {
         let Some(panes) = panes.filter(|_| self.request.mode == OutputMode::Append) else {
             return marks;
         };
-        let window = Mark {
-            kind: MarkKind::Window(panes.windows),
-            lag: panes.behind,
-            delay: panes.delay,
-        };
+        let window =
+            Mark { kind: MarkKind::Window(panes.windows), lag: panes.behind, delay: panes.delay };
         for (index, part) in &panes.columns {
             marks[*index] = match part {
                 WindowPart::Both => Some(window),

@@ -126,7 +126,8 @@ fn shifted(expr: &Expr) -> Option<(Expr, i64)> {
             let (base, inner) = shifted(left)?;
             Some((base, inner.checked_sub(interval_us(right)?)?))
         }
-        Expr::ScalarFunction(ScalarFunction { func, args }) => match (func.name(), args.as_slice()) {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => match (func.name(), args.as_slice())
+        {
             // The last microsecond of a window.
             ("window_time", [window]) => Some((end_of(window), -1)),
             _ => Some((expr.clone(), 0)),

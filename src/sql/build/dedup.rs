@@ -7,16 +7,16 @@ use datafusion::logical_expr::Expr;
 
 use super::{Builder, Flow};
 use crate::operator::{DedupPlan, Keep};
-use crate::sql::catalog::{DropDuplicates, DropWithin};
+use crate::sql::OperatorKind;
+use crate::sql::catalog::{DropDuplicates, Within};
 use crate::sql::error::{SqlError, suggestion};
 use crate::sql::marks::{Mark, MarkKind};
-use crate::sql::OperatorKind;
 
 impl Builder<'_> {
     pub(super) fn distinct(&mut self, flow: Flow) -> Result<Flow, SqlError> {
         let at = self.landmarks.distinct;
         let keys: Vec<usize> = (0..flow.schema.fields().len()).collect();
-        let keep = self.keep(&flow, &keys, DropWithin::Full).map_err(|error| error.at_location(at))?;
+        let keep = self.keep(&flow, &keys, Within::Full).map_err(|error| error.at_location(at))?;
         self.deduplicate(flow, &keys, keep)
     }
 
@@ -57,7 +57,7 @@ impl Builder<'_> {
         &self,
         flow: &Flow,
         keys: &[usize],
-        within: DropWithin,
+        within: Within,
     ) -> Result<(Keep, Option<Timed>), SqlError> {
         let marks = flow.marks();
         let timed = |index: usize| {
@@ -81,17 +81,17 @@ impl Builder<'_> {
             .hint("SELECT the source's event time column, and give the source a watermark")
         };
         match within {
-            DropWithin::Wall { us } => return Ok((Keep::Wall { us }, None)),
-            DropWithin::EventTime { us } => {
+            Within::Wall(us) => return Ok((Keep::Wall { us }, None)),
+            Within::EventTime(us) => {
                 let found = anywhere().ok_or_else(missing)?;
                 return Ok((Keep::EventTime { us }, Some(found)));
             }
-            DropWithin::Full | DropWithin::Watermark => {}
+            Within::Full | Within::Watermark => {}
         }
         if let Some(found) = among_keys() {
             return Ok((Keep::UntilWatermark, Some(found)));
         }
-        if within == DropWithin::Watermark {
+        if within == Within::Watermark {
             let found = anywhere().ok_or_else(missing)?;
             return Ok((Keep::EventTime { us: found.mark.delay }, Some(found)));
         }

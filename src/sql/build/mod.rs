@@ -24,9 +24,7 @@ use super::marks::{Mark, mark_of};
 use super::names::Landmarks;
 use super::output::output_schema;
 use super::static_table::StaticTable;
-use super::{
-    FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target,
-};
+use super::{FeedPlan, OperatorKind, OperatorPlan, Origin, OutputMode, QueryPlan, Target};
 
 /// Rows on their way, and where they come from.
 #[derive(Debug, Clone)]
@@ -60,9 +58,7 @@ impl Flow {
 
     /// What is known of an expression over its columns as event time.
     fn mark(&self, expr: &Expr) -> Option<Mark> {
-        Mark::common(
-            self.branches.iter().map(|branch| mark_of(expr, &self.schema, &branch.marks)),
-        )
+        Mark::common(self.branches.iter().map(|branch| mark_of(expr, &self.schema, &branch.marks)))
     }
 
     /// What is known of each column as event time.
@@ -98,9 +94,7 @@ impl Flow {
 fn marks_after(kind: &StepKind, input: &DFSchema, marks: &[Option<Mark>]) -> Vec<Option<Mark>> {
     match kind {
         StepKind::Filter(_) => marks.to_vec(),
-        StepKind::Project(exprs) => {
-            exprs.iter().map(|expr| mark_of(expr, input, marks)).collect()
-        }
+        StepKind::Project(exprs) => exprs.iter().map(|expr| mark_of(expr, input, marks)).collect(),
         StepKind::Unnest { column, .. } => {
             let mut marks = marks.to_vec();
             if let Some(mark) = marks.get_mut(*column) {

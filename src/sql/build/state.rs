@@ -54,7 +54,9 @@ pub(super) fn state_text(
                 text.branch(branch, None, &exprs).map_err(failed)?;
             }
         }
-        OperatorKind::Join(plan) => join_text(&mut text, plan, inputs, behind_us).map_err(failed)?,
+        OperatorKind::Join(plan) => {
+            join_text(&mut text, plan, inputs, behind_us).map_err(failed)?
+        }
     }
     Ok(text.text)
 }
@@ -62,8 +64,7 @@ pub(super) fn state_text(
 fn is_one_source(inputs: &[&Flow]) -> bool {
     let [flow] = inputs else { return false };
     let [branch] = flow.branches.as_slice() else { return false };
-    let plain =
-        |step: &StepKind| matches!(step, StepKind::Filter(_) | StepKind::Project(_));
+    let plain = |step: &StepKind| matches!(step, StepKind::Filter(_) | StepKind::Project(_));
     matches!(branch.from, From::Stream(Origin::Source(_)))
         && branch.chain.steps.iter().all(|step| plain(&step.kind))
 }
@@ -147,7 +148,12 @@ impl Text<'_> {
                 StepKind::Project(_) => {}
                 StepKind::Unnest { column, outer } => {
                     let list = Expr::Column(step.input.columns()[*column].clone());
-                    self.expr(branch, if *outer { "unnest outer" } else { "unnest" }, &list, level)?;
+                    self.expr(
+                        branch,
+                        if *outer { "unnest outer" } else { "unnest" },
+                        &list,
+                        level,
+                    )?;
                 }
                 StepKind::Join(join) => {
                     let tables: Vec<&str> =

@@ -89,12 +89,9 @@ pub(super) fn functions() -> Vec<PlainFunction> {
 
 fn sliding_types(name: &str, types: &[DataType]) -> Result<Vec<DataType>> {
     match types {
-        [time, _, _, _] => Ok(vec![
-            time_or_window(name, time)?,
-            DataType::Int64,
-            DataType::Int64,
-            DataType::Int64,
-        ]),
+        [time, _, _, _] => {
+            Ok(vec![time_or_window(name, time)?, DataType::Int64, DataType::Int64, DataType::Int64])
+        }
         other => wrong_count(name, "a column, a duration and a slide", other.len()),
     }
 }
@@ -134,11 +131,10 @@ fn window(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 
 /// All windows that hold a time, oldest first; none for NULL.
 fn sliding_windows(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let windows =
-        match Sliding::new(constant(args, 1)?, constant(args, 2)?, constant(args, 3)?) {
-            Ok(windows) => windows,
-            Err(error) => return exec_err!("{error}"),
-        };
+    let windows = match Sliding::new(constant(args, 1)?, constant(args, 2)?, constant(args, 3)?) {
+        Ok(windows) => windows,
+        Err(error) => return exec_err!("{error}"),
+    };
     let times = times(args)?;
     let times = micros(&times)?;
     let mut starts = TimestampMicrosecondBuilder::new();

@@ -215,10 +215,7 @@ impl VisitorMut for Names<'_> {
                 if function.args == FunctionArguments::None
                     && let Ok(Some(column)) = self.scope.column(name)
                 {
-                    *expr = Expr::Identifier(Ident {
-                        value: column.name.clone(),
-                        ..name.clone()
-                    });
+                    *expr = Expr::Identifier(Ident { value: column.name.clone(), ..name.clone() });
                     return ControlFlow::Continue(());
                 }
                 if let Err(error) = self.function(&name.clone()) {

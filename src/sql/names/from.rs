@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::scope::{Column, Relation, Scope};
-use super::{Resolver, flat_name};
+use super::{Resolver, flat_name, windows};
 use crate::sql::error::{SqlError, location};
 use crate::sql::window_clause::call;
 
@@ -24,7 +24,10 @@ impl Scope {
                 expr: Expr::Identifier(Ident::new(field.name())),
             })
             .collect();
-        Self { relations: vec![Relation { name: super::FRESH.to_owned(), columns }], merged: vec![] }
+        Self {
+            relations: vec![Relation { name: super::FRESH.to_owned(), columns }],
+            merged: vec![],
+        }
     }
 }
 
@@ -136,6 +139,7 @@ impl Resolver<'_> {
         if let JoinConstraint::On(condition) = constraint
             && merged.is_empty()
         {
+            windows::spell_windows(condition)?;
             self.expr(condition, &scope, &[])?;
         }
         if sides == Sides::LeftOnly {
@@ -152,7 +156,8 @@ impl Resolver<'_> {
         match table {
             TableFactor::Table { name, alias, .. } => {
                 let flat = flat_name(name);
-                if let Some(cte) = self.ctes.iter().rposition(|c| c.name.eq_ignore_ascii_case(&flat))
+                if let Some(cte) =
+                    self.ctes.iter().rposition(|c| c.name.eq_ignore_ascii_case(&flat))
                 {
                     return self.mention(table, cte);
                 }
@@ -261,9 +266,12 @@ fn relation(
 fn joined(mut left: Scope, right: Scope, span: Span) -> Result<Scope, SqlError> {
     for relation in &right.relations {
         if left.relations.iter().any(|known| known.name.eq_ignore_ascii_case(&relation.name)) {
-            return Err(SqlError::new(format!("two tables in FROM are called '{}'", relation.name))
-                .hint("give each an alias: FROM clicks AS a JOIN clicks AS b ...")
-                .at(span));
+            return Err(SqlError::new(format!(
+                "two tables in FROM are called '{}'",
+                relation.name
+            ))
+            .hint("give each an alias: FROM clicks AS a JOIN clicks AS b ...")
+            .at(span));
         }
     }
     left.relations.extend(right.relations);

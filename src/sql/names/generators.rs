@@ -38,14 +38,8 @@ enum Kind {
 }
 
 /// The names that `names::generators` understands; they are no functions of the planner.
-pub(in crate::sql) const GENERATORS: &[&str] = &[
-    "explode",
-    "explode_outer",
-    "inline",
-    "inline_outer",
-    "posexplode",
-    "posexplode_outer",
-];
+pub(in crate::sql) const GENERATORS: &[&str] =
+    &["explode", "explode_outer", "inline", "inline_outer", "posexplode", "posexplode_outer"];
 
 impl Generator {
     fn of(function: &Function) -> Option<Self> {

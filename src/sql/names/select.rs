@@ -161,7 +161,9 @@ impl Resolver<'_> {
                     let except = excepted(&options, scope)?;
                     let columns = scope.all().into_iter();
                     items.extend(
-                        columns.filter(|c| !except.contains(&c.name)).map(|c| named(&c.expr, &c.name)),
+                        columns
+                            .filter(|c| !except.contains(&c.name))
+                            .map(|c| named(&c.expr, &c.name)),
                     );
                 }
                 SelectItem::QualifiedWildcard(kind, options) => {

@@ -16,12 +16,12 @@ fn a_windowed_query() {
         "query alerts (append mode)
   output     minute TIMESTAMP, user STRING, n BIGINT, big BIGINT
   select     window.start AS minute, user, count(*) AS n, \
-         sum(CASE WHEN ad > 5 THEN 1 ELSE 0 END) AS big
+         sum(CAST(CASE WHEN ad > 5 THEN 1 ELSE 0 END AS BIGINT)) AS big
   filter     count(*) > 3
   <- aggregate [alerts]
      window     window(ts, '1 minute')
      keys       user
-     computes   count(*), sum(CASE WHEN ad > 5 THEN 1 ELSE 0 END)
+     computes   count(*), sum(CAST(CASE WHEN ad > 5 THEN 1 ELSE 0 END AS BIGINT))
      state      the groups of open windows; a window is dropped when the watermark passes its end
      filter     user <> 'bot'
      <- source clicks
@@ -72,7 +72,7 @@ fn joins_unions_tables_and_sorting() {
         ("u", vec!["select     user AS x", "explode    explode(tags)", "decodes    tags"]),
         (
             "top",
-            vec!["order by   n DESC", "limit      3", "every group, for ever: complete mode"],
+            vec!["order by   count(*) DESC", "limit      3", "every group, for ever: complete mode"],
         ),
         ("once", vec!["<- drop duplicates [once]", "each key for 1 minute after it came"]),
     ] {

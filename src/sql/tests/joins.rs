@@ -14,7 +14,7 @@ fn a_stream_looks_up_a_table() {
             vec!["ann|at", "bob|be"],
         ),
         (
-            "SELECT c.user, u.* FROM clicks c LEFT JOIN users u ON c.user = u.user AND age > 30",
+            "SELECT c.user AS who, u.* FROM clicks c LEFT JOIN users u ON c.user = u.user AND age > 30",
             vec!["-|-|-|-", "ann|-|-|-", "bob|bob|be|40", "cy|-|-|-"],
         ),
         ("SELECT * FROM users JOIN clicks USING (user)", vec!["ann|at|30|0|1", "bob|be|40|1|2"]),

@@ -176,7 +176,7 @@ fn names_that_are_wrong_or_unclear() {
         ("SELECT country FROM users", (0, 0), vec!["reads no source"]),
         ("SELECT ad FROM clicks UNION SELECT ad FROM clicks", (1, 29), vec!["without ALL"]),
         ("SELECT ad FROM clicks INTERSECT SELECT ad FROM clicks", (1, 33), vec!["INTERSECT"]),
-        ("SELECT ad FROM clicks UNION ALL SELECT user, ad FROM clicks", (0, 0), vec!["column"]),
+        ("SELECT ad FROM clicks UNION ALL SELECT user, ad FROM clicks", (1, 1), vec!["number of columns"]),
     ] {
         let error = world.refused(sql, &Extra::default());
         for part in parts {

@@ -1,7 +1,7 @@
 //! Windows of every kind, aggregations over aggregations, output modes, duplicates.
 
 use super::world::{Extra, World, mode};
-use crate::sql::{DropWithin, OutputMode};
+use crate::sql::{Within, OutputMode};
 
 const CLICKS: &str = "1|ann|1\n4|ann|2\n6|bob|3\n12|ann|4";
 
@@ -15,7 +15,7 @@ fn closed(sql: &str, rows: &str) -> Vec<String> {
 fn sliding_windows_in_append_mode() {
     let sql = "SELECT window.start AS s, window.end AS e, count(*) AS n, sum(ad) AS ads FROM clicks \
                GROUP BY window(ts, '10 seconds', '5 seconds', '1 second')";
-    assert_eq!(closed(sql, CLICKS), ["-4|6|2|3", "1|11|3|6", "11|21|1|4", "6|16|2|7"]);
+    assert_eq!(closed(sql, CLICKS), ["-4|6|2|3", "11|21|1|4", "1|11|3|6", "6|16|2|7"]);
     // Outside GROUP BY a row comes once for each window.
     let sql = "SELECT window(ts, '10 seconds', '5 seconds') AS w, user FROM clicks WHERE ad = 1";
     assert_eq!(closed(sql, CLICKS), ["-5..5|ann", "0..10|ann"]);
@@ -28,7 +28,7 @@ fn sliding_windows_in_append_mode() {
 fn sessions() {
     let sql = "SELECT session_window.start AS s, session_window.end AS e, user, count(*) AS n \
                FROM clicks GROUP BY session_window(ts, '5 seconds'), user";
-    assert_eq!(closed(sql, CLICKS), ["1|9|ann|2", "12|17|ann|1", "6|11|bob|1"]);
+    assert_eq!(closed(sql, CLICKS), ["12|17|ann|1", "1|9|ann|2", "6|11|bob|1"]);
     let world = World::usual();
     let error = world.refused(sql, &mode(OutputMode::Update)).to_string();
     assert!(error.contains("session windows are not supported in update"), "{error}");
@@ -115,7 +115,7 @@ fn running_aggregates_need_another_mode() {
     let sql = "SELECT user, count(*) AS n FROM clicks GROUP BY user";
     let error = World::usual().refused(sql, &Extra::default());
     assert!(error.to_string().contains("append output mode is not supported for an aggregation"));
-    assert_eq!(error.location, Some((1, 51)));
+    assert_eq!(error.location, Some((1, 49)));
     let mut world = World::usual().query_with("q", sql, mode(OutputMode::Update));
     assert_eq!(world.rows("clicks", CLICKS).out("q"), ["ann|3", "bob|1"]);
     assert_eq!(world.rows("clicks", "13|bob|1").out("q"), ["bob|2"]);
@@ -168,8 +168,8 @@ fn what_modes_do_not_allow() {
     let join = "SELECT a.ad FROM clicks a JOIN impressions b ON a.ad = b.ad AND a.ts = b.ts";
     for (sql, output_mode, at, part) in [
         ("SELECT ad FROM clicks", OutputMode::Complete, None, "without an aggregation"),
-        (nested.as_str(), OutputMode::Update, Some((1, 91)), "several aggregations"),
-        (nested.as_str(), OutputMode::Complete, Some((1, 91)), "several aggregations"),
+        (nested.as_str(), OutputMode::Update, Some((1, 92)), "several aggregations"),
+        (nested.as_str(), OutputMode::Complete, Some((1, 92)), "several aggregations"),
         (join, OutputMode::Update, Some((1, 34)), "only in append mode"),
         ("SELECT ad FROM clicks ORDER BY ad", OutputMode::Append, Some((1, 32)), "ORDER BY"),
         ("SELECT ad FROM clicks LIMIT 3", OutputMode::Update, Some((1, 29)), "LIMIT"),
@@ -227,26 +227,26 @@ fn dropped_duplicates() {
     let within = |columns, within| Extra { drop: Some((columns, within)), ..Extra::default() };
     let sql = "SELECT user, ad, ts FROM clicks";
     let mut world =
-        World::usual().query_with("q", sql, within("USER, ts", DropWithin::Full));
+        World::usual().query_with("q", sql, within("USER, ts", Within::Full));
     world.rows("clicks", "1|a|1\n1|a|2\n2|a|3");
     assert_eq!(world.out("q"), ["a|1|1", "a|3|2"]);
     // Remembered until the watermark has passed by its delay of 10 seconds.
-    let mut world = World::usual().query_with("q", sql, within("user", DropWithin::Watermark));
+    let mut world = World::usual().query_with("q", sql, within("user", Within::Watermark));
     world.rows("clicks", "1|a|1\n2|a|2");
     assert_eq!(world.out("q"), ["a|1|1"]);
     assert!(world.watermark(10).rows("clicks", "11|a|3").out("q").is_empty());
     assert_eq!(world.watermark(12).rows("clicks", "13|a|4").out("q"), ["a|4|13"]);
     let world = World::usual();
-    let error = world.refused(sql, &within("usr", DropWithin::Full)).to_string();
+    let error = world.refused(sql, &within("usr", Within::Full)).to_string();
     assert!(error.contains("'usr'") && error.contains("'user'"), "{error}");
-    let error = world.refused(sql, &within("user", DropWithin::Full)).to_string();
+    let error = world.refused(sql, &within("user", Within::Full)).to_string();
     assert!(error.contains("state_ttl"), "{error}");
     let error =
-        world.refused("SELECT user FROM clicks", &within("", DropWithin::Watermark)).to_string();
+        world.refused("SELECT user FROM clicks", &within("", Within::Watermark)).to_string();
     assert!(error.contains("needs event time"), "{error}");
     // And then aggregated, by the query that reads it.
     let mut world = World::usual()
-        .query_with("once", sql, within("user", DropWithin::Watermark))
+        .query_with("once", sql, within("user", Within::Watermark))
         .query("n", "SELECT count(*) AS n FROM once GROUP BY window(ts, '10 seconds')");
     world.rows("clicks", "1|a|1\n2|a|2\n3|b|3");
     assert_eq!(world.end().out("n"), ["2"]);

@@ -10,7 +10,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::*;
 use crate::sql::{
-    Catalog, DropDuplicates, DropWithin, Finish, OutputMode, QueryRequest, StaticTable, plan,
+    Catalog, DropDuplicates, Within, Finish, OutputMode, QueryRequest, StaticTable, plan,
 };
 
 pub(super) const SECOND: i64 = 1_000_000;
@@ -154,7 +154,7 @@ pub(super) struct World {
 #[derive(Default, Clone)]
 pub(super) struct Extra {
     pub(super) mode: OutputMode,
-    pub(super) drop: Option<(&'static str, DropWithin)>,
+    pub(super) drop: Option<(&'static str, Within)>,
     pub(super) ttl: Option<i64>,
 }
 

@@ -1,0 +1,452 @@
+//! Errors in `[queries.NAME.sink]` of Kafka and PostgreSQL.
+
+use super::rejects;
+
+#[test]
+fn kafka() {
+    rejects(
+        r##"
+[queries.a]
+sql = "SELECT 1"
+[queries.a.sink]
+type = "kafka"
+brokers = "localhost:"
+topic = "a b"
+topic_column = "t"
+key = []
+key_column = "k"
+headers = ["a", "a"]
+value = "raw"
+timestamps = "millis"
+[queries.b]
+sql = "SELECT 1"
+[queries.b.sink]
+type = "kafka"
+brokers = "localhost"
+topic_column = "t"
+value = "avro"
+timestamps = "epoch_millis"
+[queries.b.sink.options]
+acks = 1
+"transactional.id" = "x"
+"linger.sm" = 5
+"max.request.size" = 5
+[queries.c]
+sql = "SELECT 1"
+[queries.c.sink]
+type = "kafka"
+brokers = "localhost"
+value = { columns = "v" }
+subject = "s"
+"##,
+        r##"
+error: invalid value "localhost:"
+  --> case.toml:5:11
+   |
+ 5 | brokers = "localhost:"
+   |           ^^^^^^^^^^^^
+   = key: queries.a.sink.brokers
+   = expected: addresses of brokers, such as "kafka-1:9092,kafka-2:9092"
+
+error: both `topic` and `topic_column` are given
+  --> case.toml:7:1
+   |
+ 7 | topic_column = "t"
+   | ^^^^^^^^^^^^
+   = key: queries.a.sink.topic_column
+   = expected: one of them
+
+error: this array is empty
+  --> case.toml:8:7
+   |
+ 8 | key = []
+   |       ^^
+   = key: queries.a.sink.key
+   = expected: names of columns of the query
+
+error: `key_column` is given beside `key`
+  --> case.toml:9:1
+   |
+ 9 | key_column = "k"
+   | ^^^^^^^^^^
+   = key: queries.a.sink.key_column
+   = expected: one of them
+
+error: "a" is listed twice
+   --> case.toml:10:17
+    |
+ 10 | headers = ["a", "a"]
+    |                 ^^^
+    = key: queries.a.sink.headers
+    = expected: each column once
+
+error: invalid value "raw"
+   --> case.toml:11:9
+    |
+ 11 | value = "raw"
+    |         ^^^^^
+    = key: queries.a.sink.value
+    = expected: `json`, `avro` or { column = "value" }
+    = help: name the column that holds it: { column = "value" }
+
+error: invalid value "millis"
+   --> case.toml:12:14
+    |
+ 12 | timestamps = "millis"
+    |              ^^^^^^^^
+    = key: queries.a.sink.timestamps
+    = expected: `auto`, `epoch_seconds`, `epoch_millis` or `epoch_micros`
+
+error: missing key `subject` in [queries.b.sink]
+   --> case.toml:15:12
+    |
+ 15 | [queries.b.sink]
+    |            ^^^^
+    = key: queries.b.sink.subject
+    = expected: subject = "alerts-value"
+
+error: missing key `registry` in [queries.b.sink]
+   --> case.toml:15:12
+    |
+ 15 | [queries.b.sink]
+    |            ^^^^
+    = key: queries.b.sink.registry
+    = expected: registry = { url = "http://localhost:8081" }
+
+error: `acks` is not an option: records are written exactly once, in transactions
+   --> case.toml:22:1
+    |
+ 22 | acks = 1
+    | ^^^^
+    = key: queries.b.sink.options.acks
+    = expected: options that Millpond does not set itself
+    = help: leave it out
+
+error: `transactional.id` is not an option: it is the sink's own key
+   --> case.toml:23:1
+    |
+ 23 | "transactional.id" = "x"
+    | ^^^^^^^^^^^^^^^^^^
+    = key: queries.b.sink.options."transactional.id"
+    = expected: options that Millpond does not set itself
+    = help: write `transactional_id`
+
+error: unknown option `linger.sm`
+   --> case.toml:24:1
+    |
+ 24 | "linger.sm" = ***
+    | ^^^^^^^^^^^
+    = key: queries.b.sink.options."linger.sm"
+    = expected: a name that librdkafka knows
+    = help: did you mean `linger.ms`?
+
+error: unknown option `max.request.size`
+   --> case.toml:25:1
+    |
+ 25 | "max.request.size" = ***
+    | ^^^^^^^^^^^^^^^^^^
+    = key: queries.b.sink.options."max.request.size"
+    = expected: a name that librdkafka knows
+    = help: librdkafka has `message.max.bytes`
+
+error: missing key `topic` or `topic_column` in [queries.c.sink]
+   --> case.toml:28:12
+    |
+ 28 | [queries.c.sink]
+    |            ^^^^
+    = key: queries.c.sink.topic
+    = expected: topic = "alerts"
+                or topic_column = "topic"
+
+error: missing key `column` in [queries.c.sink.value]
+   --> case.toml:31:1
+    |
+ 31 | value = { columns = "v" }
+    | ^^^^^
+    = key: queries.c.sink.value.column
+    = expected: column = "value"
+    = help: is `columns` meant for it?
+
+error: unknown key `columns`
+   --> case.toml:31:11
+    |
+ 31 | value = { columns = "v" }
+    |           ^^^^^^^
+    = key: queries.c.sink.value.columns
+    = expected: `column`
+    = help: did you mean `column`?
+
+error: `subject` has no effect: values are not Avro
+   --> case.toml:32:1
+    |
+ 32 | subject = "s"
+    | ^^^^^^^
+    = key: queries.c.sink.subject
+    = expected: `value = "avro"`, or no `subject`
+
+17 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn one_transactional_id_twice() {
+    rejects(
+        r##"
+[queries.a]
+sql = "SELECT 1"
+sink = { type = "kafka", brokers = "b", topic = "t", transactional_id = "x" }
+[queries.b]
+sql = "SELECT 1"
+[[queries.b.sinks]]
+type = "console"
+[[queries.b.sinks]]
+type = "kafka"
+brokers = "b"
+topic = "t"
+transactional_id = "x"
+"##,
+        r##"
+error: sink `a` has the same transactional id
+   --> case.toml:12:20
+    |
+ 12 | transactional_id = "x"
+    |                    ^^^
+    = key: queries.b.sinks.1.transactional_id
+    = expected: an id for each sink, or none
+    = help: the broker shuts out the older of two producers of one id
+
+1 error in the configuration
+"##,
+    );
+}
+
+#[test]
+fn postgres() {
+    rejects(
+        r##"
+[queries.a]
+sql = "SELECT 1"
+sink = { type = "postgres" }
+[queries.b]
+sql = "SELECT 1"
+[queries.b.sink]
+type = "postgres"
+url = "jdbc:postgresql://dbserver/shop"
+host = "dbserver"
+table = "a.b.c"
+mode = "update"
+key = "sensor"
+tls = true
+ca_file = "ca.pem"
+batch_rows = 0
+[queries.c]
+sql = "SELECT 1"
+mode = "complete"
+[queries.c.sink]
+type = "postgres"
+host = "dbserver"
+password = 5
+dbtable = "x"
+table = ""
+"##,
+        r##"
+error: missing key `url` in [queries.a.sink]
+  --> case.toml:3:1
+   |
+ 3 | sink = { type = "postgres" }
+   | ^^^^
+   = key: queries.a.sink.url
+   = expected: url = "${DATABASE_URL}"
+
+error: missing key `table` in [queries.a.sink]
+  --> case.toml:3:1
+   |
+ 3 | sink = { type = "postgres" }
+   | ^^^^
+   = key: queries.a.sink.table
+   = expected: table = "sensor_stats"
+
+error: this is not the address of a database
+  --> case.toml:8:7
+   |
+ 8 | url = "jdbc:postgresql://dbserver/shop"
+   |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = key: queries.b.sink.url
+   = expected: an address, such as "postgres://user@localhost:5432/shop"
+   = help: without `jdbc:`
+
+error: `host` is given beside `url`
+  --> case.toml:9:1
+   |
+ 9 | host = "dbserver"
+   | ^^^^
+   = key: queries.b.sink.host
+   = expected: one of them
+
+error: invalid value "a.b.c"
+   --> case.toml:10:9
+    |
+ 10 | table = "a.b.c"
+    |         ^^^^^^^
+    = key: queries.b.sink.table
+    = expected: the name of a table, such as "sensor_stats" or "iot.sensor_stats"
+
+error: invalid value "update"
+   --> case.toml:11:8
+    |
+ 11 | mode = "update"
+    |        ^^^^^^^^
+    = key: queries.b.sink.mode
+    = expected: `append` or `upsert`
+    = help: write "upsert": the query's own `mode` says which rows there are
+
+error: invalid value true
+   --> case.toml:13:7
+    |
+ 13 | tls = true
+    |       ^^^^
+    = key: queries.b.sink.tls
+    = expected: `disable`, `prefer`, `require` or `verify`
+    = help: write "verify", or "require" for a certificate that nobody signed
+
+error: `ca_file` has no effect: certificates are not checked
+   --> case.toml:14:1
+    |
+ 14 | ca_file = "ca.pem"
+    | ^^^^^^^
+    = key: queries.b.sink.ca_file
+    = expected: `tls = "verify"`, or no `ca_file`
+
+error: invalid value 0
+   --> case.toml:15:14
+    |
+ 15 | batch_rows = 0
+    |              ^
+    = key: queries.b.sink.batch_rows
+    = expected: a whole number from 1 to 1000000
+
+error: missing key `user` in [queries.c.sink]
+   --> case.toml:19:12
+    |
+ 19 | [queries.c.sink]
+    |            ^^^^
+    = key: queries.c.sink.user
+    = expected: user = "millpond"
+
+error: missing key `database` in [queries.c.sink]
+   --> case.toml:19:12
+    |
+ 19 | [queries.c.sink]
+    |            ^^^^
+    = key: queries.c.sink.database
+    = expected: database = "shop"
+
+error: the whole result would be inserted again at each trigger
+   --> case.toml:19:12
+    |
+ 19 | [queries.c.sink]
+    |            ^^^^
+    = key: queries.c.sink.mode
+    = expected: `mode = "upsert"` in the sink, or the query's mode `append` or `update`
+
+error: an integer is not valid here
+   --> case.toml:22:12
+    |
+ 22 | password = ***
+    |            ^^^
+    = key: queries.c.sink.password
+    = expected: a password
+
+error: unknown key `dbtable`
+   --> case.toml:23:1
+    |
+ 23 | dbtable = "x"
+    | ^^^^^^^
+    = key: queries.c.sink.dbtable
+    = expected: `type`, `name`, `url`, `host`, `port`, `user`, `password`, `database`, `table`, `mode`, `key`, `create_table`, `tls`, `ca_file` or `batch_rows`
+    = help: write `table = "…"`
+
+error: this string is empty
+   --> case.toml:24:9
+    |
+ 24 | table = ""
+    |         ^^
+    = key: queries.c.sink.table
+    = expected: the name of a table, such as "sensor_stats" or "iot.sensor_stats"
+
+15 errors in the configuration
+"##,
+    );
+}
+
+#[test]
+fn addresses_of_databases_are_not_shown() {
+    rejects(
+        r##"
+[queries.a]
+sql = "SELECT 1"
+sink = { type = "postgres", url = "postgres://me:hunter2@db/shop?sslmode=require", table = "t" }
+[queries.b]
+sql = "SELECT 1"
+sink = { type = "postgres", url = "postgres://me:hunter2@:x/shop", table = "t" }
+[queries.c]
+sql = "SELECT 1"
+sink = { type = "postgres", url = "host=db password=hunter2", table = "t" }
+[queries.d]
+sql = "SELECT 1"
+sink = { type = "postgres", url = "user=me dbname=x", table = "t" }
+[queries.e]
+sql = "SELECT 1"
+sink = { type = "delta", path = "postgres://me:hunter2@db/shop" }
+"##,
+        r##"
+error: this is not the address of a database
+  --> case.toml:3:35
+   |
+ 3 | sink = { type = "postgres", url = ***, table = "t" }
+   |                                   ^^^
+   = key: queries.a.sink.url
+   = expected: an address, such as "postgres://user@localhost:5432/shop"
+   = help: `sslmode` is a key of its own: write `tls`
+
+error: this is not the address of a database
+  --> case.toml:6:35
+   |
+ 6 | sink = { type = "postgres", url = ***, table = "t" }
+   |                                   ^^^
+   = key: queries.b.sink.url
+   = expected: an address, such as "postgres://user@localhost:5432/shop"
+   = help: it is not one that PostgreSQL's clients can read
+
+error: this is not the address of a database
+  --> case.toml:9:35
+   |
+ 9 | sink = { type = "postgres", url = ***, table = "t" }
+   |                                   ^^^
+   = key: queries.c.sink.url
+   = expected: an address, such as "postgres://user@localhost:5432/shop"
+   = help: it names no database
+
+error: this is not the address of a database
+   --> case.toml:12:35
+    |
+ 12 | sink = { type = "postgres", url = "user=me dbname=x", table = "t" }
+    |                                   ^^^^^^^^^^^^^^^^^^
+    = key: queries.d.sink.url
+    = expected: an address, such as "postgres://user@localhost:5432/shop"
+    = help: it names no host
+
+error: invalid value ***
+   --> case.toml:15:33
+    |
+ 15 | sink = { type = "delta", path = *** }
+    |                                 ^^^
+    = key: queries.e.sink.path
+    = expected: a directory, relative to the working directory or absolute
+    = help: only `file://` is an address of a table
+
+5 errors in the configuration
+"##,
+    );
+}
