@@ -18,5 +18,6 @@ mod ownership;
 mod panics;
 mod rebalance;
 mod rescale;
+mod seeds;
 mod shipped;
 mod stop;
