@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
 use super::child::{ActorName, Health, Remedy, Supervision};
+use super::credit::CreditPool;
 use super::fanout::Fanout;
 use super::flow::{Flow, InputId, Item};
 use crate::graph::GraphError;
@@ -34,6 +35,7 @@ pub struct OperatorShard {
     /// and not at watermarks, so this one may have seen an older one; see `started`.
     pub(super) restored: Option<i64>,
     pub(super) fanout: Fanout,
+    pub(super) credits: CreditPool,
     pub(super) checkpoint: Addr<CheckpointWriter>,
     pub(super) metrics: QueryMetrics,
     pub(super) progress: Arc<QueryProgress>,
@@ -77,8 +79,8 @@ impl OperatorShard {
                 let merged = self.operator.rows(flow.port, &rows, &mut out)?;
                 LateRows { query: &self.metrics, rows: merged.late_rows }.emit();
                 self.progress.late(merged.late_rows);
-                self.send(&out, credit.as_ref())?;
-                Ok(())
+                drop(credit);
+                Ok(self.send(&out)?)
             }
             Item::Watermark(time) => {
                 if let Some(slot) = self.watermarks.get_mut(&flow.from) {
@@ -95,12 +97,11 @@ impl OperatorShard {
         }
     }
 
-    fn send(
-        &mut self,
-        rows: &[RecordBatch],
-        credit: Option<&super::credit::Credit>,
-    ) -> Result<(), GraphError> {
-        rows.iter().try_for_each(|batch| self.fanout.send(batch, i64::MAX, credit))
+    fn send(&mut self, rows: &[RecordBatch]) -> Result<(), GraphError> {
+        rows.iter().try_for_each(|batch| {
+            let debt = self.credits.owe(batch.get_array_memory_size());
+            self.fanout.send(batch, i64::MAX, Some(&debt))
+        })
     }
 
     fn advance(&mut self, watermark: i64) -> Result<(), ShardError> {
@@ -112,7 +113,7 @@ impl OperatorShard {
             WindowsClosed { query: &self.metrics, windows: closed.windows }.emit();
             self.progress.windows_closed(closed.windows);
         }
-        self.send(&out, None)?;
+        self.send(&out)?;
         self.fanout.watermark(reached);
         Ok(())
     }
@@ -121,7 +122,7 @@ impl OperatorShard {
         fail::fail_point!("operator_shard_snapshot");
         let mut out = Vec::new();
         self.operator.trigger(&mut out)?;
-        self.send(&out, None)?;
+        self.send(&out)?;
         let delta = self.operator.snapshot()?;
         self.checkpoint.do_send(PartOfEpoch {
             epoch,

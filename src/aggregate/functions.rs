@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, GroupsAccumulator};
@@ -77,6 +78,12 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// The state of a group without rows.
+    pub(super) fn state_of_nothing(&self) -> Result<Vec<ArrayRef>> {
+        let state = self.expr.create_accumulator()?.state()?;
+        state.iter().map(ScalarValue::to_array).collect()
+    }
+
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.native {
             return self.expr.create_groups_accumulator();
@@ -141,6 +148,27 @@ impl AggregateSet {
         &self.partial
     }
 
+    /// Whether a batch has the columns of a partial batch.
+    ///
+    /// # Errors
+    /// [`OperatorError::Rows`] if not.
+    pub(super) fn check(&self, partial: &RecordBatch) -> Result<(), OperatorError> {
+        let expected = &self.partial;
+        let same = partial.num_columns() == expected.fields().len()
+            && partial
+                .columns()
+                .iter()
+                .zip(expected.fields())
+                .all(|(column, field)| column.data_type().equals_datatype(field.data_type()));
+        if same {
+            return Ok(());
+        }
+        Err(OperatorError::Rows {
+            query: Arc::clone(&self.query),
+            detail: format!("expected {expected}, got {}", partial.schema()),
+        })
+    }
+
     /// The keys' columns in a partial batch; [`AggregatePlan::key_columns`] says the same.
     pub(super) fn key_columns(&self) -> Range<usize> {
         1..1 + self.keys
@@ -149,6 +177,22 @@ impl AggregateSet {
     /// The column of row counts in a partial batch.
     pub(super) fn count_column(&self) -> usize {
         1 + self.keys
+    }
+
+    /// The keys' columns in a partial batch.
+    pub(super) fn keys_of<'a>(&self, partial: &'a RecordBatch) -> &'a [ArrayRef] {
+        &partial.columns()[self.key_columns()]
+    }
+
+    /// The columns of intermediate state in a partial batch.
+    pub(super) fn states_of<'a>(&self, partial: &'a RecordBatch) -> &'a [ArrayRef] {
+        &partial.columns()[self.count_column() + 1..]
+    }
+
+    /// The types of the keys.
+    pub(super) fn key_types(&self) -> Vec<DataType> {
+        let fields = &self.partial.fields()[self.key_columns()];
+        fields.iter().map(|field| field.data_type().clone()).collect()
     }
 
     /// The keys alone.

@@ -1,5 +1,6 @@
 //! The groups of one batch: window and keys to group numbers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, PrimitiveArray};
@@ -10,22 +11,27 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::dictionary::KeyDictionary;
-use crate::event_time::Tumbling;
+use crate::event_time::Windows;
 
 /// Cells of the table (windows x known keys) up to which groups are found by index: 4 MB.
 const MAX_CELLS: usize = 1 << 20;
 
+/// Windows up to which they are searched one by one.
+const FEW_WINDOWS: usize = 16;
+
 /// Finds the groups of a batch, then gives their windows and keys.
 pub(super) struct Interner {
-    windows: Tumbling,
-    /// `None`: a key's type has none.
-    dictionary: Option<KeyDictionary>,
-    /// For keys without dictionaries, and batches with very many windows.
+    windows: Windows,
+    dictionary: KeyDictionary,
+    /// For batches with very many windows.
     general: Box<dyn GroupValues>,
     /// The batch at hand went through `general`.
     is_general: bool,
-    /// Starts of the windows in the batch, in the order they occur.
-    starts: Vec<i64>,
+    /// Starts and lengths of the windows (of sliding windows: the panes) in the batch, in the
+    /// order they occur.
+    starts: Vec<(i64, u64)>,
+    /// Where each start is in `starts`.
+    sorted: BTreeMap<i64, usize>,
     /// Window of each row, as an index into `starts`.
     row_windows: Vec<u32>,
     codes: Vec<u32>,
@@ -36,15 +42,16 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    pub(super) fn new(windows: Tumbling, group_schema: SchemaRef) -> Result<Self> {
+    pub(super) fn new(windows: Windows, group_schema: SchemaRef) -> Result<Self> {
         let types: Vec<DataType> =
             group_schema.fields().iter().skip(1).map(|f| f.data_type().clone()).collect();
         Ok(Self {
             windows,
-            dictionary: KeyDictionary::new(&types),
+            dictionary: KeyDictionary::new(&types)?,
             general: new_group_values(group_schema, &GroupOrdering::None)?,
             is_general: false,
             starts: vec![],
+            sorted: BTreeMap::new(),
             row_windows: vec![],
             codes: vec![],
             cells: vec![],
@@ -55,20 +62,22 @@ impl Interner {
     /// Puts each row's group number into `out` and returns the number of groups.
     pub(super) fn intern(
         &mut self,
-        times: &[i64],
+        times: Option<&[i64]>,
+        rows: usize,
         keys: &[ArrayRef],
         out: &mut Vec<usize>,
     ) -> Result<usize> {
         out.clear();
-        self.assign_windows(times);
-        if let Some(dictionary) = &mut self.dictionary {
-            dictionary.trim();
-            dictionary.codes(keys, times.len(), &mut self.codes);
-            let cells = dictionary.len().saturating_mul(self.starts.len());
-            if cells <= MAX_CELLS {
-                self.is_general = false;
-                return Ok(self.intern_cells(out));
-            }
+        match times {
+            Some(times) => self.assign_windows(times),
+            None => self.assign_none(rows),
+        }
+        self.dictionary.trim();
+        self.dictionary.codes(keys, rows, &mut self.codes)?;
+        let cells = self.dictionary.len().saturating_mul(self.starts.len());
+        if cells <= MAX_CELLS {
+            self.is_general = false;
+            return Ok(self.intern_cells(out));
         }
         self.is_general = true;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(1 + keys.len());
@@ -78,30 +87,51 @@ impl Interner {
         Ok(self.general.len())
     }
 
-    /// Neighbouring rows mostly lie in the same window, and a batch has few: the last window is
-    /// tried first, then all in turn.
-    fn assign_windows(&mut self, times: &[i64]) {
+    /// Without windows all rows are as of one that starts at 0.
+    fn assign_none(&mut self, rows: usize) {
         self.starts.clear();
         self.row_windows.clear();
+        self.starts.push((0, 0));
+        self.row_windows.resize(rows, 0);
+    }
+
+    /// Start and length of the window, or the pane, that a time lies in.
+    fn window(&self, time: i64) -> (i64, u64) {
+        match &self.windows {
+            Windows::None => (0, 0),
+            Windows::Tumbling(windows) => (windows.start(time), windows.size() as u64),
+            Windows::Sliding(windows) => {
+                let (start, end) = windows.pane_bounds(windows.pane(time));
+                (start, end.wrapping_sub(start) as u64)
+            }
+            // Where a session starts is not known before the state has seen the row.
+            Windows::Session(_) => (time, 1),
+        }
+    }
+
+    /// Neighbouring rows mostly lie in the same window, and a batch has few: the last window is
+    /// tried first, then the first few in turn.
+    fn assign_windows(&mut self, times: &[i64]) {
+        self.starts.clear();
+        self.sorted.clear();
+        self.row_windows.clear();
         self.row_windows.reserve(times.len());
-        let size = self.windows.size() as u64;
         let mut last = 0;
         for time in times {
-            // Outside the window (before it, too) the difference is not below the size.
-            let inside = |start: &i64| (time.wrapping_sub(*start) as u64) < size;
+            // Outside the window (before it, too) the difference is not below the length.
+            let inside =
+                |(start, length): &(i64, u64)| (time.wrapping_sub(*start) as u64) < *length;
             if !self.starts.get(last).is_some_and(inside) {
-                last = match self.starts.iter().position(inside) {
+                let few = &self.starts[..self.starts.len().min(FEW_WINDOWS)];
+                last = match few.iter().position(inside) {
                     Some(found) => found,
                     None => {
-                        let start = self.windows.start(*time);
+                        let window = self.window(*time);
                         // Times at the rim of 64 bits are put into a window they do not lie in.
-                        match self.starts.iter().position(|known| *known == start) {
-                            Some(found) => found,
-                            None => {
-                                self.starts.push(start);
-                                self.starts.len() - 1
-                            }
-                        }
+                        *self.sorted.entry(window.0).or_insert_with(|| {
+                            self.starts.push(window);
+                            self.starts.len() - 1
+                        })
                     }
                 };
             }
@@ -110,7 +140,7 @@ impl Interner {
     }
 
     fn intern_cells(&mut self, out: &mut Vec<usize>) -> usize {
-        let keys = self.dictionary.as_ref().map_or(1, KeyDictionary::len);
+        let keys = self.dictionary.len();
         let cells = keys * self.starts.len();
         if self.cells.len() < cells {
             self.cells.resize(cells.next_power_of_two(), 0);
@@ -138,23 +168,27 @@ impl Interner {
             self.general.clear_shrink(rows);
             return Ok(columns);
         }
-        let starts = self.groups.iter().map(|(window, _)| self.starts[*window as usize]);
+        let starts = self.groups.iter().map(|(window, _)| self.starts[*window as usize].0);
         let mut columns = vec![start_array(starts)];
-        if let Some(dictionary) = &self.dictionary {
-            let codes: Vec<u32> = self.groups.iter().map(|(_, code)| *code).collect();
-            columns.extend(dictionary.decode(&codes));
-        }
+        let codes: Vec<u32> = self.groups.iter().map(|(_, code)| *code).collect();
+        columns.extend(self.dictionary.decode(&codes)?);
         Ok(columns)
     }
 
     /// Window start of each row, for rows that become groups of their own.
-    pub(super) fn window_starts(&mut self, times: &[i64]) -> ArrayRef {
-        self.assign_windows(times);
+    pub(super) fn window_starts(&mut self, times: Option<&[i64]>, rows: usize) -> ArrayRef {
+        match times {
+            Some(times) if matches!(self.windows, Windows::Session(_)) => {
+                return start_array(times.iter().copied());
+            }
+            Some(times) => self.assign_windows(times),
+            None => self.assign_none(rows),
+        }
         self.row_starts()
     }
 
     fn row_starts(&self) -> ArrayRef {
-        start_array(self.row_windows.iter().map(|window| self.starts[*window as usize]))
+        start_array(self.row_windows.iter().map(|window| self.starts[*window as usize].0))
     }
 }
 

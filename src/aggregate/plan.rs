@@ -16,7 +16,6 @@ pub struct AggregatePlan {
     /// The query's name, for errors.
     pub(crate) query: Arc<str>,
     /// When which groups come out.
-    #[allow(dead_code, reason = "read by the other output modes, which come next")]
     pub(crate) mode: OutputMode,
     /// The windows.
     pub(crate) windows: Windows,

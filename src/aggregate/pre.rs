@@ -7,7 +7,9 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch,
 };
 use arrow::compute::{filter_record_batch, is_not_null};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
@@ -42,7 +44,12 @@ pub struct PartialBatch {
 /// Aggregates each batch of a sender by window and key.
 pub struct PreAggregator {
     set: AggregateSet,
-    time: Arc<dyn PhysicalExpr>,
+    /// There is none without windows.
+    time: Option<Arc<dyn PhysicalExpr>>,
+    /// What becomes of a row is for the state to say: none are grouped here.
+    sessions: bool,
+    /// There is one group, whether rows come or not.
+    global: bool,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     clock: BatchClock,
     interner: Interner,
@@ -70,13 +77,16 @@ impl PreAggregator {
             .map(|(expr, _)| physical_expr(expr, input, &clock))
             .collect::<Result<Vec<_>>>()
             .map_err(&failed)?;
-        let (Windows::Tumbling(windows), Some(time)) = (&plan.windows, &plan.time) else {
-            return Err(failed(DataFusionError::Plan("an aggregation without a window".into())));
-        };
+        if plan.time.is_none() != matches!(plan.windows, Windows::None) {
+            return Err(failed(DataFusionError::Plan("windows need an event time".into())));
+        }
+        let time = plan.time.as_ref().map(|time| physical_expr(time, input, &clock));
         Ok(Self {
-            time: physical_expr(time, input, &clock).map_err(&failed)?,
+            time: time.transpose().map_err(&failed)?,
+            sessions: matches!(plan.windows, Windows::Session(_)),
+            global: plan.keys.is_empty() && plan.time.is_none(),
             keys,
-            interner: Interner::new(*windows, set.group_schema()).map_err(&failed)?,
+            interner: Interner::new(plan.windows, set.group_schema()).map_err(&failed)?,
             accumulators: set.accumulators().map_err(&failed)?,
             clock,
             indices: vec![],
@@ -114,22 +124,32 @@ impl PreAggregator {
 
     fn evaluate(&mut self, batch: &RecordBatch) -> Result<PartialBatch> {
         let mut rows = batch.clone();
-        let mut times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
-        let null_time = times.logical_null_count();
-        if null_time > 0 {
-            rows = filter_record_batch(&rows, &is_not_null(&times)?)?;
-            times = self.time.evaluate(&rows)?.into_array(rows.num_rows())?;
+        let mut null_time = 0;
+        let mut times = None;
+        if let Some(time) = &self.time {
+            let mut array = time.evaluate(&rows)?.into_array(rows.num_rows())?;
+            null_time = array.logical_null_count();
+            if null_time > 0 {
+                rows = filter_record_batch(&rows, &is_not_null(&array)?)?;
+                array = time.evaluate(&rows)?.into_array(rows.num_rows())?;
+            }
+            if !matches!(array.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+                return exec_err!("event time is {} instead of TIMESTAMP", array.data_type());
+            }
+            times = Some(array.as_primitive::<TimestampMicrosecondType>().clone());
         }
-        let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
-            return exec_err!("event time is {} instead of TIMESTAMP", times.data_type());
-        };
-        let rows = if rows.num_rows() == 0 {
+        let times = times.as_ref().map(|times| times.values().as_ref());
+        let rows = if rows.num_rows() == 0 && !self.global {
             RecordBatch::new_empty(Arc::clone(self.set.partial_schema()))
+        } else if rows.num_rows() == 0 {
+            self.nothing()?
+        } else if self.sessions {
+            self.pass(&rows, times)?
         } else if self.passing > 0 {
             self.passing -= 1;
-            self.pass(&rows, times.values())?
+            self.pass(&rows, times)?
         } else {
-            self.group(&rows, times.values())?
+            self.group(&rows, times)?
         };
         Ok(PartialBatch { rows, null_time: null_time as u64 })
     }
@@ -142,9 +162,9 @@ impl PreAggregator {
     }
 
     /// One row for each window and key.
-    fn group(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+    fn group(&mut self, rows: &RecordBatch, times: Option<&[i64]>) -> Result<RecordBatch> {
         let keys = self.key_arrays(rows)?;
-        let groups = self.interner.intern(times, &keys, &mut self.indices)?;
+        let groups = self.interner.intern(times, rows.num_rows(), &keys, &mut self.indices)?;
         let mut counts = vec![0_i64; groups];
         for group in &self.indices {
             counts[*group] += 1;
@@ -165,20 +185,38 @@ impl PreAggregator {
         self.partial_batch(columns, groups)
     }
 
+    /// The group of all rows before there are any: as in Spark it is there from the first batch on.
+    fn nothing(&mut self) -> Result<RecordBatch> {
+        let mut columns = vec![self.interner.window_starts(None, 1)];
+        columns.push(Arc::new(Int64Array::from_value(0, 1)));
+        for function in &self.set.functions {
+            columns.extend(function.state_of_nothing()?);
+        }
+        self.partial_batch(columns, 1)
+    }
+
     /// Each row a group of its own.
-    fn pass(&mut self, rows: &RecordBatch, times: &[i64]) -> Result<RecordBatch> {
+    fn pass(&mut self, rows: &RecordBatch, times: Option<&[i64]>) -> Result<RecordBatch> {
         let count = rows.num_rows();
-        let mut columns = vec![self.interner.window_starts(times)];
+        let mut columns = vec![self.interner.window_starts(times, count)];
         columns.extend(self.key_arrays(rows)?);
         let counts: ArrayRef = Arc::new(Int64Array::from_value(1, count));
         columns.push(Arc::clone(&counts));
-        for (function, accumulator) in self.set.functions.iter().zip(&self.accumulators) {
+        self.indices.clear();
+        self.indices.extend(0..count);
+        for (function, accumulator) in self.set.functions.iter().zip(&mut self.accumulators) {
             if function.counts_rows {
                 columns.push(Arc::clone(&counts));
                 continue;
             }
             let (args, filter) = arguments(function, rows)?;
-            columns.extend(accumulator.convert_to_state(&args, filter.as_ref())?);
+            if self.set.plain_state {
+                columns.extend(accumulator.convert_to_state(&args, filter.as_ref())?);
+            } else {
+                // Not every accumulator can convert.
+                accumulator.update_batch(&args, &self.indices, filter.as_ref(), count)?;
+                columns.extend(accumulator.state(EmitTo::All)?);
+            }
         }
         self.partial_batch(columns, count)
     }

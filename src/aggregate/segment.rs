@@ -3,8 +3,10 @@
 //! A header of 24 bytes, then an Arrow IPC stream, LZ4-compressed, with the columns of a partial
 //! batch but window and row count. The header, little-endian: 8 bytes of name, the version of the
 //! layout (u32), CRC-32 of what follows (u32), the pane (i64). The checksum is looked at first:
-//! Arrow's reader trusts what it reads and panics at some damaged schemas.
+//! Arrow's reader trusts what it reads and panics at some damaged schemas. Numbers that an operator
+//! wants to find again beside the rows are notes in the stream's schema.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -14,8 +16,6 @@ use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-
-use super::groups::Emitted;
 
 const NAME: &[u8; 8] = b"MPWINDOW";
 /// Raised when the columns of a segment change their meaning.
@@ -34,12 +34,16 @@ pub(super) fn segment_schema(partial: &Schema, keys: usize) -> SchemaRef {
     Arc::new(Schema::new(columns.collect::<Vec<_>>()))
 }
 
-/// Encodes a pane's groups.
+/// Encodes a pane's groups: `rows` rows of the schema's columns.
 pub(super) fn encode(
     schema: &SchemaRef,
     pane: i64,
-    emitted: &Emitted,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+    notes: &[(&str, i64)],
 ) -> Result<Vec<u8>, ArrowError> {
+    let notes = notes.iter().map(|(name, value)| ((*name).to_owned(), value.to_string()));
+    let schema = Arc::new(schema.as_ref().clone().with_metadata(notes.collect()));
     let options =
         IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
     let mut bytes = vec![];
@@ -48,12 +52,11 @@ pub(super) fn encode(
     // The checksum, once there is something to sum.
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&pane.to_le_bytes());
-    let mut writer = StreamWriter::try_new_with_options(&mut bytes, schema, options)?;
-    let columns: Vec<ArrayRef> = emitted.keys.iter().chain(&emitted.values).cloned().collect();
-    let rows = RecordBatchOptions::new().with_row_count(Some(emitted.groups));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?;
-    for start in (0..emitted.groups).step_by(ROWS) {
-        writer.write(&batch.slice(start, ROWS.min(emitted.groups - start)))?;
+    let mut writer = StreamWriter::try_new_with_options(&mut bytes, &schema, options)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+    for start in (0..rows).step_by(ROWS) {
+        writer.write(&batch.slice(start, ROWS.min(rows - start)))?;
     }
     writer.finish()?;
     drop(writer);
@@ -62,11 +65,25 @@ pub(super) fn encode(
     Ok(bytes)
 }
 
-/// Decodes a segment: the pane and its batches, whose schema has been checked.
+/// A segment, decoded.
+pub(super) struct Decoded {
+    pub(super) pane: i64,
+    pub(super) batches: Vec<RecordBatch>,
+    notes: HashMap<String, String>,
+}
+
+impl Decoded {
+    /// A number that was noted beside the rows.
+    pub(super) fn note(&self, name: &str) -> Option<i64> {
+        self.notes.get(name)?.parse().ok()
+    }
+}
+
+/// Decodes a segment and checks its columns.
 ///
 /// # Errors
 /// What is wrong, in words.
-pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<(i64, Vec<RecordBatch>), String> {
+pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<Decoded, String> {
     let (pane, stream) = open(bytes)?;
     let reader =
         StreamReader::try_new(Cursor::new(stream), None).map_err(|error| error.to_string())?;
@@ -90,7 +107,7 @@ pub(super) fn decode(schema: &SchemaRef, bytes: &[u8]) -> Result<(i64, Vec<Recor
         ));
     }
     let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    Ok((pane, batches))
+    Ok(Decoded { pane, batches, notes: found.metadata().clone() })
 }
 
 /// Checks the header; the pane and the stream.

@@ -1,6 +1,7 @@
 //! Window state against a recomputation from all rows.
 
 mod functions;
+mod kinds;
 mod model;
 mod unit;
 
@@ -13,8 +14,12 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
-use crate::operator::{Merged, OperatorError, StateDelta, StateStats};
-use crate::sql::{BoundMap, OperatorKind, QueryPlan, SourceTable, Target, plan, timestamp_type};
+use crate::event_time::Windows;
+use crate::operator::{Merged, Operator, OperatorError, Router, StateDelta, StateStats};
+use crate::sql::{
+    BoundMap, OperatorKind, OutputMode, QueryPlan, SourceTable, Target, plan_append as plan,
+    timestamp_type,
+};
 
 const SECOND: i64 = 1_000_000;
 
@@ -39,7 +44,9 @@ fn planned(sql: &str) -> QueryPlan {
 }
 
 fn window_plan(plan: &QueryPlan) -> &AggregatePlan {
-    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind;
+    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind else {
+        panic!("no aggregation")
+    };
     aggregate
 }
 
@@ -56,11 +63,23 @@ impl Reader {
 }
 
 fn reader(plan: &QueryPlan) -> Reader {
-    let feed = plan.feeds.iter().find(|feed| feed.to != Target::Output).unwrap();
-    Reader {
-        feed: feed.bind("q", &schema()).unwrap(),
-        pre: PreAggregator::new(window_plan(plan)).unwrap(),
+    reader_of(plan, window_plan(plan))
+}
+
+/// A planned query's aggregation, over other windows and in another mode. Without windows, the
+/// window's columns are NULL.
+fn over(query: &QueryPlan, windows: Windows, mode: OutputMode) -> AggregatePlan {
+    let mut plan = window_plan(query).clone();
+    (plan.windows, plan.mode) = (windows, mode);
+    if matches!(windows, Windows::None) {
+        plan.time = None;
     }
+    plan
+}
+
+fn reader_of(plan: &QueryPlan, aggregate: &AggregatePlan) -> Reader {
+    let feed = plan.feeds.iter().find(|feed| feed.to != Target::Output).unwrap();
+    Reader { feed: feed.bind("q", &schema()).unwrap(), pre: PreAggregator::new(aggregate).unwrap() }
 }
 
 /// The feed behind the aggregation: HAVING and the SELECT list.

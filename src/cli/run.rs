@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::daemon::{self, Daemon};
 use super::{OK, USAGE};
 use crate::actors::{Blueprint, RunOptions};
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, Trigger};
 use crate::telemetry::logging::{self, LogFormat, LogOptions};
 
 const EXAMPLES: &str = "\
@@ -34,9 +34,17 @@ pub struct RunArgs {
     /// Override a key, for instance --set checkpoint.interval=2s
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub overrides: Vec<(String, String)>,
-    /// Read what the topics hold when the run begins, commit it, and stop
-    #[arg(long)]
+    /// Read what the sources hold when the run begins, in as many epochs as it takes, and stop
+    ///
+    /// The same as trigger = "available_now" in the configuration.
+    #[arg(long, conflicts_with = "once")]
     pub available_now: bool,
+    /// Read what the sources hold when the run begins in one epoch, and stop
+    ///
+    /// Limits such as max_files_per_trigger do not count. The same as trigger = "once" in the
+    /// configuration.
+    #[arg(long)]
+    pub once: bool,
     /// Where a table is ahead of the checkpoint (it was lost), go on from the table
     ///
     /// Rows that a table has are not written to it again. Windows that were open when the
@@ -73,8 +81,12 @@ pub fn execute(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     logging::init(log)?;
     daemon::arm_fail_points()?;
-    let options =
-        RunOptions { available_now: args.available_now, resume_from_table: args.resume_from_table };
+    let once = args.once || settings.trigger == Trigger::Once;
+    let options = RunOptions {
+        available_now: once || args.available_now || settings.trigger == Trigger::AvailableNow,
+        once: once && !args.available_now,
+        resume_from_table: args.resume_from_table,
+    };
     let daemon = Daemon::start(blueprint, options);
     Ok(match daemon.and_then(Daemon::run) {
         Ok(outcome) => {

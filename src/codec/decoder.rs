@@ -4,15 +4,19 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::avro::{AvroDecoder, AvroOptions};
 use super::columns::Rows;
 use super::csv::{CsvDecoder, CsvOptions};
+use super::debezium::{DebeziumDecoder, DebeziumOptions};
+use super::json_schema::{JsonSchemaDecoder, JsonSchemaOptions};
 use super::metadata::{MetadataColumn, check_type, push};
+use super::protobuf::{ProtobufDecoder, ProtobufOptions};
 use super::raw::RawDecoder;
 use super::text::TextDecoder;
+use super::weave::Weave;
 use super::{AppendError, CodecError, JsonDecoder, JsonOptions, Reason, RecordError};
 use crate::source::Record;
 
@@ -26,6 +30,12 @@ pub enum FormatSpec {
     Csv(CsvOptions),
     /// One Avro datum a record.
     Avro(AvroOptions),
+    /// One Protobuf message a record.
+    Protobuf(ProtobufOptions),
+    /// One JSON object a record, with a JSON Schema.
+    JsonSchema(JsonSchemaOptions),
+    /// One of Debezium's change events a record.
+    Debezium(DebeziumOptions),
     /// The record is one STRING, which has to be UTF-8. See [`text_schema`](super::text_schema).
     Text,
     /// The columns of Spark's Kafka source. See [`raw_schema`](super::raw_schema).
@@ -39,6 +49,9 @@ impl FormatSpec {
             Self::Json(_) => "json",
             Self::Csv(_) => "csv",
             Self::Avro(_) => "avro",
+            Self::Protobuf(_) => "protobuf",
+            Self::JsonSchema(_) => "json_schema",
+            Self::Debezium(_) => "debezium",
             Self::Text => "text",
             Self::Raw => "raw",
         }
@@ -55,8 +68,11 @@ pub(super) trait RowDecoder: fmt::Debug + Send {
         false
     }
 
-    /// The rows so far.
-    fn rows(&self) -> &Rows;
+    /// See [`Decoder::len`].
+    fn len(&self) -> usize;
+
+    /// See [`Decoder::memory_bytes`].
+    fn memory_bytes(&self) -> usize;
 
     /// Takes them as a batch.
     fn finish(&mut self) -> Result<RecordBatch, CodecError>;
@@ -85,14 +101,7 @@ pub struct Decoder {
 struct Metadata {
     rows: Rows,
     columns: Vec<MetadataColumn>,
-    /// For each column of the output: the how-manieth of the format's or of ours it is.
-    order: Vec<Origin>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Origin {
-    Format(usize),
-    Metadata(usize),
+    weave: Weave,
 }
 
 impl Decoder {
@@ -125,29 +134,15 @@ impl Decoder {
                 Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
             }
         };
-        let (mut of_format, mut of_metadata) = (Vec::new(), Vec::new());
-        let (mut order, mut metadata_fields) = (Vec::new(), Vec::new());
-        for (index, field) in projection.iter().zip(output.fields()) {
-            match index.checked_sub(declared).and_then(|index| metadata.get(index)) {
-                Some(what) => {
-                    order.push(Origin::Metadata(of_metadata.len()));
-                    of_metadata.push(*what);
-                    metadata_fields.push(Arc::clone(field));
-                }
-                None => {
-                    order.push(Origin::Format(of_format.len()));
-                    of_format.push(*index);
-                }
-            }
-        }
+        let what = |index: usize| metadata.get(index.checked_sub(declared)?).copied();
+        let (weave, of_format, of_metadata) = Weave::new(&projection, &output, what);
         let format = format(own, of_format, spec)?;
         let metadata = match of_metadata.is_empty() {
             true => None,
-            false => Some(Metadata {
-                rows: Rows::new(Arc::new(Schema::new(metadata_fields)))?,
-                columns: of_metadata,
-                order,
-            }),
+            false => {
+                let (columns, fields): (Vec<_>, Vec<_>) = of_metadata.into_iter().unzip();
+                Some(Metadata { rows: Rows::new(Arc::new(Schema::new(fields)))?, columns, weave })
+            }
         };
         Ok(Self { format, schema: output, metadata })
     }
@@ -191,7 +186,7 @@ impl Decoder {
     pub fn len(&self) -> usize {
         match &self.format {
             Format::Json(decoder) => decoder.len(),
-            Format::Other(decoder) => decoder.rows().len(),
+            Format::Other(decoder) => decoder.len(),
         }
     }
 
@@ -204,7 +199,7 @@ impl Decoder {
     pub fn memory_bytes(&self) -> usize {
         let format = match &self.format {
             Format::Json(decoder) => decoder.memory_bytes(),
-            Format::Other(decoder) => decoder.rows().bytes(),
+            Format::Other(decoder) => decoder.memory_bytes(),
         };
         format + self.metadata.as_ref().map_or(0, |metadata| metadata.rows.bytes())
     }
@@ -221,14 +216,7 @@ impl Decoder {
         let Some(metadata) = &mut self.metadata else { return batch };
         // Both, so that after an error neither is ahead of the other.
         let (own, batch) = (metadata.rows.finish()?, batch?);
-        let columns: Vec<ArrayRef> = (metadata.order.iter())
-            .map(|origin| match origin {
-                Origin::Format(index) => Arc::clone(batch.column(*index)),
-                Origin::Metadata(index) => Arc::clone(own.column(*index)),
-            })
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(self.output_schema(), columns, &options)?)
+        metadata.weave.batch(&self.schema, &batch, &own)
     }
 }
 
@@ -278,6 +266,15 @@ fn format(
         }
         FormatSpec::Csv(options) => Box::new(CsvDecoder::new(&schema, &projection, options)?),
         FormatSpec::Avro(options) => Box::new(AvroDecoder::new(&schema, &projection, options)?),
+        FormatSpec::Protobuf(options) => {
+            Box::new(ProtobufDecoder::new(&schema, &projection, options)?)
+        }
+        FormatSpec::JsonSchema(options) => {
+            Box::new(JsonSchemaDecoder::new(schema, projection, options)?)
+        }
+        FormatSpec::Debezium(options) => {
+            Box::new(DebeziumDecoder::new(&schema, &projection, options)?)
+        }
         FormatSpec::Text => Box::new(TextDecoder::new(&schema, &projection)?),
         FormatSpec::Raw => Box::new(RawDecoder::new(&schema, &projection)?),
     };

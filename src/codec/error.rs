@@ -150,7 +150,7 @@ impl fmt::Display for Reason {
             Reason::NotAnObject => f.write_str("the record is not a JSON object"),
             Reason::Truncated => f.write_str("the record ends too early"),
             Reason::Syntax(expected) => write!(f, "invalid JSON: expected {expected}"),
-            Reason::TrailingData => f.write_str("more than one JSON object in the record"),
+            Reason::TrailingData => f.write_str("the record goes on after its end"),
             Reason::TooDeep => f.write_str("nested too deep"),
             Reason::TypeMismatch { expected, found } => {
                 write!(f, "expected {expected}, found {found}")
@@ -231,9 +231,9 @@ pub enum CodecError {
     /// The schema registry did not answer, or refused.
     #[error("schema registry: {0}")]
     Registry(#[from] RegistryError),
-    /// A value that the format cannot express.
-    #[error("column \"{column}\", row {row}: {problem}")]
-    Value { column: String, row: usize, problem: String },
+    /// A column of a type that a sink's format does not have.
+    #[error("column \"{column}\" has type {data_type}, which the format cannot hold")]
+    UnwritableType { column: String, data_type: String },
     /// Arrow refused the columns. This would be a fault of the decoder.
     #[error("could not assemble the batch: {0}")]
     Arrow(#[from] arrow::error::ArrowError),

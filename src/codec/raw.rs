@@ -91,8 +91,12 @@ impl RowDecoder for RawDecoder {
         true
     }
 
-    fn rows(&self) -> &Rows {
-        &self.rows
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     fn finish(&mut self) -> Result<RecordBatch, CodecError> {

@@ -40,8 +40,12 @@ impl RowDecoder for TextDecoder {
         })
     }
 
-    fn rows(&self) -> &Rows {
-        &self.rows
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     fn finish(&mut self) -> Result<RecordBatch, CodecError> {

@@ -3,8 +3,12 @@
 //! Plain data structures. No clock is read here: whoever calls passes the wall clock in, so that
 //! tests can move it. Event times are microseconds since the Unix epoch, UTC.
 
+mod session;
+mod sliding;
 mod watermark;
 mod window;
 
+pub use session::Session;
+pub use sliding::Sliding;
 pub use watermark::{PartitionProgress, WatermarkOptions, WatermarkTracker};
 pub use window::{DurationError, Tumbling, WindowError, Windows, parse_duration};

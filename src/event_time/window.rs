@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::{Session, Sliding};
+
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 
@@ -124,9 +126,18 @@ pub enum WindowError {
     /// The size is zero or negative.
     #[error("a window must be longer than zero")]
     NotPositive,
-    /// The start offset is not shorter than the window.
-    #[error("the start offset of a window must be shorter than the window itself")]
+    /// The slide is zero or negative.
+    #[error("the slide of a window must be longer than zero")]
+    SlideNotPositive,
+    /// The slide is longer than the window: some times would belong to no window.
+    #[error("the slide of a window must not be longer than the window itself")]
+    SlideTooLong,
+    /// The start offset is not shorter than the slide, or than a window that does not slide.
+    #[error("the start offset of a window must be shorter than the window, and than its slide")]
     OffsetTooLong,
+    /// The gap of a session is zero or negative.
+    #[error("the gap of a session must be longer than zero")]
+    GapNotPositive,
     /// The size cannot be handled without overflow.
     #[error("a window cannot be longer than 100,000 years")]
     TooLong,
@@ -134,7 +145,7 @@ pub enum WindowError {
 
 /// Longest window: 100,000 years, far inside what 64 bits of microseconds hold, so that starts and
 /// ends can be computed without overflow checks on every row.
-const LONGEST: i64 = 100_000 * 366 * 86_400 * SECOND;
+pub(super) const LONGEST: i64 = 100_000 * 366 * 86_400 * SECOND;
 
 /// How rows are grouped by their event time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +154,10 @@ pub enum Windows {
     None,
     /// Each row belongs to one window of fixed length.
     Tumbling(Tumbling),
+    /// Each row belongs to all windows of fixed length that hold it.
+    Sliding(Sliding),
+    /// Each row belongs to the session that its key is in.
+    Session(Session),
 }
 
 /// Tumbling windows: fixed, back to back, aligned to the epoch plus an offset.

@@ -12,8 +12,7 @@ wrote (sources, SQL, inputs, what differs and why) stays as it is. README.md des
     --check   write nothing; fail if Spark gives something else than what is recorded
 
 One Spark session serves all cases. Determinism: one thread, one shuffle partition, one file for each
-source and micro-batch, and a run with the availableNow trigger for each micro-batch, which ends after
-the batch without data that the moved watermark may cause.
+source and micro-batch, and the next batch only when the last one has had all its consequences.
 """
 import argparse
 import datetime
@@ -35,10 +34,12 @@ time.tzset()
 # Python's collector and the JVM both resolve the host's name, which need not be resolvable.
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 
+# A micro-batch at each tick at most: long enough that the files of several sources appear between two.
+TRIGGER = "100 milliseconds"
 CASES = pathlib.Path(__file__).resolve().parent / "cases"
 # The order of keys in a case file; rows are written one to a line.
-KEYS = ["name", "about", "seed", "differs", "sources", "tables", "views", "sql", "drop_duplicates", "mode", "ordered",
-        "output_schema", "batches", "error", "millpond"]
+KEYS = ["name", "about", "seed", "differs", "sources", "tables", "views", "sql", "drop_duplicates", "state_ttl",
+        "mode", "ordered", "output_schema", "batches", "error", "millpond"]
 BATCH_KEYS = ["inputs", "output", "late", "watermark"]
 
 
@@ -183,11 +184,15 @@ def type_text(kind):
     return kind.simpleString().upper()
 
 
-def write_rows(path, rows):
-    # Under another name first: the file source must never see half a file.
-    hidden = path.with_name("." + path.name)
-    hidden.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    hidden.rename(path)
+def write_rows(paths_and_rows):
+    """NDJSON files, one a source. All appear at nearly the same moment, and none half written."""
+    ready = []
+    for path, rows in paths_and_rows:
+        hidden = path.with_name("." + path.name)
+        hidden.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        ready.append((hidden, path))
+    for hidden, path in ready:
+        hidden.rename(path)
 
 
 def query_of(spark, case, root):
@@ -201,7 +206,7 @@ def query_of(spark, case, root):
         df.createOrReplaceTempView(source["name"])
     for table in case.get("tables", []):
         path = root / f"table-{table['name']}.json"
-        write_rows(path, table["rows"])
+        write_rows([(path, table["rows"])])
         spark.read.schema(table["schema"]).json(str(path)).createOrReplaceTempView(table["name"])
     for view in case.get("views", []):
         frame(spark.sql(sql_text(view["sql"])), view.get("drop_duplicates")).createOrReplaceTempView(view["name"])
@@ -218,30 +223,58 @@ def next_watermark(checkpoint):
     return microseconds(int(found.group(1))) if found else None
 
 
+class Torn(Exception):
+    """The files of one batch were seen by two micro-batches: sources are listed one after the other."""
+
+
+def feed(query, case, batch, number, root):
+    """Gives the query the rows of a batch and waits until nothing is left to do. Returns the progress of
+    the micro-batches that ran for it."""
+    def done():
+        # Several entries for a micro-batch that took long are the same micro-batch.
+        return {p["batchId"]: p for p in map(lambda p: json.loads(p.json), query.recentProgress)
+                if p["stateOperators"] or any(s["endOffset"] != s["startOffset"] for s in p["sources"])}
+
+    before = set(done())
+    write_rows([(root / source["name"] / f"{number:04}.json", batch["inputs"].get(source["name"], []))
+                for source in case["sources"]])
+    for _ in range(100):
+        # Returns too early if it was called while a trigger was looking at the sources already.
+        query.processAllAvailable()
+        progress = [p for id, p in sorted(done().items()) if id not in before]
+        data = [p for p in progress if any(s["endOffset"] != s["startOffset"] for s in p["sources"])]
+        if data:
+            break
+    moved = sum(s["endOffset"] != s["startOffset"] for p in data for s in p["sources"])
+    if len(data) != 1 or moved < len(case["sources"]):
+        raise Torn(f"batch {number}: {len(data)} micro-batches with rows, {moved} sources")
+    return progress
+
+
 def run(spark, case, root):
     """The case as Spark sees it: (schema of the output, per batch rows, late, watermark)."""
     from pyspark.errors import PySparkException
     checkpoint = root / "checkpoint"
-    results = []
+    results, emitted, broken, query = [], [], [], None
+
+    def collect(rows, _):
+        try:
+            emitted.append([plain(row) for row in rows.collect()])
+        except PySparkException:
+            raise  # Spark's own failure of the query
+        except Exception as error:
+            broken.append(error)
+            raise
+
     try:
         df = query_of(spark, case, root)
         schema = ", ".join(f"{quoted(f.name)} {type_text(f.dataType)}" for f in df.schema.fields)
+        query = (df.writeStream.outputMode(case["mode"]).foreachBatch(collect)
+                 .option("checkpointLocation", str(checkpoint)).trigger(processingTime=TRIGGER).start())
+        query.processAllAvailable()
         for number, batch in enumerate(case["batches"]):
-            for source in case["sources"]:
-                rows = batch["inputs"].get(source["name"], [])
-                write_rows(root / source["name"] / f"{number:04}.json", rows)
-            emitted = []
-
-            def collect(rows, _):
-                emitted.append([plain(row) for row in rows.collect()])
-
-            query = (df.writeStream.outputMode(case["mode"]).foreachBatch(collect)
-                     .option("checkpointLocation", str(checkpoint)).trigger(availableNow=True).start())
-            query.awaitTermination()
-            progress = [json.loads(p.json) if hasattr(p, "json") else p for p in query.recentProgress]
-            data = [p for p in progress if any(s.get("endOffset") != s.get("startOffset") for s in p["sources"])]
-            if len(data) != 1:
-                raise RuntimeError(f"batch {number}: {len(data)} micro-batches with data instead of one")
+            emitted.clear()
+            progress = feed(query, case, batch, number, root)
             if case["mode"] == "complete" and len(emitted) != 1:
                 raise RuntimeError(f"batch {number}: {len(emitted)} results in complete mode")
             rows = [row for part in emitted for row in part]
@@ -254,7 +287,12 @@ def run(spark, case, root):
                 "watermark": next_watermark(checkpoint),
             })
     except PySparkException as error:
+        if broken:
+            raise broken[0]
         raise Refused(error) from error
+    finally:
+        if query is not None:
+            query.stop()
     return schema, results
 
 
@@ -266,18 +304,23 @@ def record(spark, case, scratch):
     for batch in case["batches"]:
         for key in ("output", "late", "watermark"):
             batch.pop(key, None)
-    root = pathlib.Path(tempfile.mkdtemp(dir=scratch))
-    try:
-        case["output_schema"], results = run(spark, case, root)
-        for batch, result in zip(case["batches"], results):
-            batch.update(result)
-    except Refused as refused:
-        case.pop("output_schema", None)
-        case["error"] = refused.error
-    finally:
-        for view in [*case["sources"], *case.get("tables", []), *case.get("views", [])]:
-            spark.catalog.dropTempView(view["name"])
-        shutil.rmtree(root, ignore_errors=True)
+    for attempt in range(10):
+        root = pathlib.Path(tempfile.mkdtemp(dir=scratch))
+        try:
+            case["output_schema"], results = run(spark, case, root)
+            for batch, result in zip(case["batches"], results):
+                batch.update(result)
+            break
+        except Torn:
+            if attempt == 9:
+                raise
+        except Refused as refused:
+            case["error"] = refused.error
+            break
+        finally:
+            for view in [*case["sources"], *case.get("tables", []), *case.get("views", [])]:
+                spark.catalog.dropTempView(view["name"])
+            shutil.rmtree(root, ignore_errors=True)
     return case
 
 
@@ -307,7 +350,9 @@ def main():
                 print(f"{path.stem}: not recorded: {type(error).__name__}: {error}", flush=True)
                 continue
             seconds = time.time() - started
-            said = recorded.get("error", {}).get("class", "refused") if "error" in recorded else f"{len(case['batches'])} batches"
+            said = f"{len(case['batches'])} batches"
+            if "error" in recorded:
+                said = recorded["error"]["class"] or "refused"
             if arguments.check:
                 if case_text(recorded) != case_text(case):
                     failed.append(path.stem)

@@ -70,7 +70,7 @@ impl Blueprint {
         if !errors.is_empty() {
             return Err(errors.into());
         }
-        let planned = query::plan_queries(&settings, &sources)?;
+        let planned = query::plan_queries(&settings, &sources, &[])?;
         let names = sources.iter().map(|source| source.name.clone()).collect();
         let plans = planned.iter().map(|(_, plan)| plan.clone()).collect();
         let graph = Graph::new(names, plans)

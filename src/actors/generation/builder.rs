@@ -30,6 +30,7 @@ pub struct Builder<'a> {
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
     pub(super) wiring: Wiring,
+    pub(super) credits: CreditPool,
     pub(super) cores: usize,
 }
 
@@ -43,6 +44,7 @@ impl<'a> Builder<'a> {
             healths: Vec::new(),
             trackers: Vec::new(),
             wiring: Wiring::default(),
+            credits: CreditPool::new(parts.blueprint.settings.memory.in_flight),
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -175,7 +177,6 @@ impl<'a> Builder<'a> {
         }
 
         // A tracker for each source, then its readers.
-        let credits = CreditPool::new(blueprint.settings.memory.in_flight);
         let reader_threads = self.start_threads(partitions.len().min(self.cores))?;
         let mut splits = splits.into_iter();
         let mut readers = Vec::new();
@@ -212,7 +213,7 @@ impl<'a> Builder<'a> {
                             point: point.clone(),
                             tracker: tracker.clone(),
                             watermark: shared.clone(),
-                            credits: credits.clone(),
+                            credits: self.credits.clone(),
                             checkpoint: checkpoint.clone(),
                         },
                     )
@@ -297,7 +298,7 @@ impl<'a> Builder<'a> {
             supervision: self.supervision.clone(),
             store: self.parts.store.clone(),
             progress: self.parts.progress.clone(),
-            interval: settings.checkpoint.interval,
+            interval: if self.parts.once { Duration::MAX } else { settings.checkpoint.interval },
             timeout: settings.checkpoint.timeout,
             readers: Vec::new(),
             committers: Vec::new(),

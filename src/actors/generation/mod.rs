@@ -108,6 +108,8 @@ pub struct Parts {
     pub progress: Arc<PipelineProgress>,
     /// Take positions from the tables where they are ahead.
     pub resume_from_table: bool,
+    /// All in one epoch: it begins when all has been read.
+    pub once: bool,
 }
 
 /// The partitions of a source, and where they end if the run is bounded.

@@ -136,7 +136,7 @@ impl PartitionReader {
         }
         let _busy = self.health.busy();
         fail::fail_point!("partition_reader");
-        if self.is_ahead() {
+        if self.is_ahead() || self.credits.is_overdrawn() {
             // Say that the partition is alive: it is we who do not read it.
             self.tell_tracker(None);
             return self.schedule(AHEAD, ctx);

@@ -103,6 +103,8 @@ pub enum PipelineError {
 pub struct RunOptions {
     /// Read what is there when the run begins, then stop.
     pub available_now: bool,
+    /// Of such a run: in one epoch.
+    pub once: bool,
     /// Take positions from the tables where they are ahead of the checkpoint.
     pub resume_from_table: bool,
 }
@@ -174,6 +176,7 @@ impl PipelineSupervisor {
                 store: Arc::new(store),
                 progress,
                 resume_from_table: options.resume_from_table,
+                once: options.once,
             },
             available_now: options.available_now,
             tell,
@@ -336,7 +339,9 @@ impl PipelineSupervisor {
             if let Some(id) = described.only_partition() {
                 let failed =
                     |error| StartError::Source { source_name: described.name.to_string(), error };
-                let mut split = described.open(&self.parts.blueprint.settings).map_err(failed)?;
+                let mut split = described
+                    .open(&self.parts.blueprint.settings, self.parts.once)
+                    .map_err(failed)?;
                 if self.available_now && !source.ends.contains_key(&id) {
                     source.ends.insert(id, split.bound().map_err(failed)?);
                 }

@@ -166,7 +166,7 @@ impl Store {
 struct Engine<'a> {
     query: &'a QueryPlan,
     reader: Reader,
-    shards: Vec<WindowState>,
+    shards: Vec<TumblingState>,
     output: Vec<Output>,
     late: u64,
 }
@@ -202,7 +202,7 @@ impl Engine<'_> {
         let segments: Vec<&[u8]> = store.segments.iter().map(|(_, _, b)| b.as_slice()).collect();
         self.shards = (0..shards)
             .map(|shard| {
-                let mut state = WindowState::new(window_plan(self.query)).unwrap();
+                let mut state = TumblingState::new(window_plan(self.query)).unwrap();
                 state.restore(&segments, store.watermark, (shard, shards)).unwrap();
                 assert_eq!(state.watermark(), store.watermark);
                 state
@@ -217,7 +217,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut engine = Engine {
         query: &query,
         reader: reader(&query),
-        shards: vec![WindowState::new(plan).unwrap()],
+        shards: vec![TumblingState::new(plan).unwrap()],
         output: vec![],
         late: 0,
     };

@@ -23,7 +23,7 @@ fn total(batches: &[RecordBatch]) -> i64 {
 #[test]
 fn a_row_is_late_from_the_very_moment_its_window_closes() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let rows = [row(59, "a", 1, 1.0), row(59, "a", 1, 1.0), row(60, "a", 1, 1.0)];
     let partial = partial(&query, &rows);
     assert!(state.advance(60 * SECOND - 1).unwrap().is_empty());
@@ -40,7 +40,7 @@ fn a_row_is_late_from_the_very_moment_its_window_closes() {
 #[test]
 fn windows_come_out_oldest_first() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let rows: Vec<Row> = [200, 10, 130, -70, 70].map(|at| row(at, "a", 1, 1.0)).into();
     state.merge(&partial(&query, &rows)).unwrap();
     assert_eq!(state.stats().open_windows, 5);
@@ -52,7 +52,7 @@ fn windows_come_out_oldest_first() {
 #[test]
 fn snapshots_hold_only_what_changed() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let many: Vec<Row> = (0..100).map(|n| row(1, &format!("k{n}"), 1, 1.0)).collect();
     state.merge(&partial(&query, &many)).unwrap();
     let first = state.snapshot().unwrap();
@@ -108,13 +108,13 @@ fn without_keys_there_is_one_group_a_window() {
     assert_eq!(partial.num_rows(), 2);
     let parts = split_by_shard(&partial, reader.pre.key_columns(), 4).unwrap();
     assert!(parts[1..].iter().all(Option::is_none));
-    let mut state = WindowState::new(plan).unwrap();
+    let mut state = TumblingState::new(plan).unwrap();
     state.merge(&partial).unwrap();
     state.merge(&partial).unwrap();
     let delta = state.snapshot().unwrap();
     let segments: Vec<&[u8]> = delta.segments.iter().map(|s| s.bytes.as_slice()).collect();
     for shard in 0..4 {
-        let mut other = WindowState::new(plan).unwrap();
+        let mut other = TumblingState::new(plan).unwrap();
         other.restore(&segments, delta.watermark, (shard, 4)).unwrap();
         let closed = selected(&query, &other.advance(i64::MAX).unwrap());
         assert_eq!(total(&closed), if shard == 0 { 6 } else { 0 });
@@ -124,13 +124,13 @@ fn without_keys_there_is_one_group_a_window() {
 #[test]
 fn segments_that_do_not_fit_are_refused() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     state.merge(&partial(&query, &[row(1, "a", 1, 1.0)])).unwrap();
     let segment = state.snapshot().unwrap().segments.remove(0);
     let other = planned(
         "SELECT window.start AS s, k, avg(x) AS c FROM t GROUP BY window(ts, '1 minute'), k",
     );
-    let mut other = WindowState::new(window_plan(&other)).unwrap();
+    let mut other = TumblingState::new(window_plan(&other)).unwrap();
     let error = other.restore(&[&segment.bytes], None, (0, 1)).unwrap_err().to_string();
     assert!(error.contains("'q'") && error.contains("columns"), "{error}");
     for broken in [&segment.bytes[..segment.bytes.len() / 2], b"", b"nonsense"] {
@@ -147,7 +147,7 @@ fn segments_that_do_not_fit_are_refused() {
 #[test]
 fn a_partial_batch_of_another_plan_is_refused() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let error = state.merge(&batch(&[row(1, "a", 1, 1.0)])).unwrap_err().to_string();
     assert!(error.contains("'q'"), "{error}");
 }
@@ -159,7 +159,7 @@ fn keys_that_hardly_repeat_are_passed_through_and_come_to_the_same() {
          AS some FROM t GROUP BY window(ts, '1 minute'), k",
     );
     let mut reader = reader(&query);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let mut passed = 0;
     for round in 0..20 {
         let rows: Vec<Row> =
@@ -186,7 +186,7 @@ fn keys_that_hardly_repeat_are_passed_through_and_come_to_the_same() {
 #[test]
 fn floats_that_are_equal_in_spark_are_one_key() {
     let query = planned("SELECT x, count(*) AS c FROM t GROUP BY window(ts, '1 minute'), x");
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let other_nan = f64::from_bits(f64::NAN.to_bits() ^ 1);
     let rows = [0.0, -0.0, f64::NAN, -f64::NAN, other_nan].map(|x| row(1, "a", 1, x));
     for part in split_by_shard(&partial(&query, &rows), 1..2, 1).unwrap().iter().flatten() {
@@ -200,7 +200,7 @@ fn floats_that_are_equal_in_spark_are_one_key() {
 #[test]
 fn very_many_windows_in_one_batch() {
     let query = planned("SELECT k, count(*) AS c FROM t GROUP BY window(ts, '1 second'), k");
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let rows: Vec<Row> = (0..3_000).map(|n| row(n, &format!("{n}"), 1, 1.0)).collect();
     let mut reader = reader(&query);
     for _ in 0..2 {
@@ -213,7 +213,7 @@ fn very_many_windows_in_one_batch() {
 #[test]
 fn times_at_the_rim_of_64_bits_have_a_window() {
     let query = planned(COUNT);
-    let mut state = WindowState::new(window_plan(&query)).unwrap();
+    let mut state = TumblingState::new(window_plan(&query)).unwrap();
     let rows = [i64::MIN, i64::MIN + 1, i64::MAX, i64::MAX - 1]
         .map(|ts| Row { ts: Some(ts), ..row(0, "a", 1, 1.0) });
     assert_eq!(state.merge(&partial(&query, &rows)).unwrap().rows, 4);

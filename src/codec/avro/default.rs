@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::read::{big_endian, rescale};
 use super::schema::{AvroSchema, Definition, Kind, Meaning, Node};
 use crate::codec::columns::{Column, Values};
+use crate::codec::decimal::{big_endian, rescale};
 
 /// What a column gets that a writer's schema does not have.
 #[derive(Debug)]

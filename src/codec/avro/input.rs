@@ -33,9 +33,12 @@ impl<'a> Input<'a> {
         Err(RecordError::new(reason, self.at))
     }
 
-    /// Whether all has been read.
-    pub fn at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+    /// Makes sure that all has been read.
+    pub fn end(&self) -> Result<(), RecordError> {
+        match self.at >= self.bytes.len() {
+            true => Ok(()),
+            false => self.fail(Reason::TrailingData),
+        }
     }
 
     pub fn volume(&self) -> usize {

@@ -29,6 +29,7 @@
 //! - A schema that is no record fills the only column there is.
 
 mod default;
+mod envelope;
 mod input;
 mod plan;
 mod read;
@@ -42,10 +43,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+pub(super) use self::envelope::{Envelope, EnvelopeField};
 use self::input::Input;
-pub(super) use self::plan::ddl_name;
-use self::plan::{Misfit, Op, Record as RecordPlan, Resolver};
-pub(super) use self::read::{big_endian, rescale};
+pub(super) use self::plan::Misfit;
+use self::plan::{Op, Record as RecordPlan, Resolver};
 pub use self::schema::AvroSchema;
 use super::columns::{Column, MAX_RECORD_VOLUME, Rows};
 use super::decoder::RowDecoder;
@@ -117,8 +118,12 @@ impl RowDecoder for AvroDecoder {
         rows.append(|columns, _| plan.read(payload, start, columns))
     }
 
-    fn rows(&self) -> &Rows {
-        &self.rows
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     fn finish(&mut self) -> Result<RecordBatch, CodecError> {
@@ -266,10 +271,8 @@ impl Plan {
             (Root::Value(Some(op)), Some(column)) => op.read(&self.schema, &mut input, column)?,
             (Root::Value(_), _) => input.skip(&self.schema, &self.schema.root)?,
         }
-        match input.at_end() {
-            true => Ok(input.volume()),
-            false => input.fail(Reason::TrailingData),
-        }
+        input.end()?;
+        Ok(input.volume())
     }
 }
 

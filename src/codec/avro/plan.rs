@@ -8,11 +8,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
-
 use super::default::DefaultValue;
 use super::schema::{AvroSchema, Definition, Field, Kind, Meaning, Node};
 use crate::codec::columns::{Column, Values};
+use crate::codec::ddl::type_name;
 
 /// Why a type cannot be read into a column: the column's path, and the two types.
 #[derive(Debug, Clone)]
@@ -137,7 +136,7 @@ impl Resolver<'_> {
             problem: format!(
                 "{} cannot be read as {}",
                 self.writer.describe(node),
-                ddl_name(column.field.data_type())
+                type_name(column.field.data_type())
             ),
         };
         // A nullable type in the reader's schema is a union with null.
@@ -281,27 +280,5 @@ fn without_null(node: &Node) -> Option<&Node> {
             others.next().filter(|_| others.next().is_none())
         }
         _ => Some(node),
-    }
-}
-
-/// A declared type as the declaration spells it.
-pub(in crate::codec) fn ddl_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "BOOLEAN".into(),
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::Float32 => "FLOAT".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
-        DataType::Utf8 => "STRING".into(),
-        DataType::Binary => "BINARY".into(),
-        DataType::Date32 => "DATE".into(),
-        DataType::Timestamp(..) => "TIMESTAMP".into(),
-        DataType::Struct(_) => "STRUCT".into(),
-        DataType::List(_) => "ARRAY".into(),
-        DataType::Map(..) => "MAP".into(),
-        other => other.to_string(),
     }
 }

@@ -4,11 +4,11 @@ use super::input::Input;
 use super::plan::{Misfit, Op, Record, Step};
 use super::schema::AvroSchema;
 use crate::codec::columns::{Column, MapColumn, Values};
-use crate::codec::json::time::{FIRST, LAST, OUT_OF_YEARS, parse_any_timestamp, parse_whole_date};
+use crate::codec::decimal::{big_endian, rescale};
+use crate::codec::json::time::{
+    DAYS, FIRST, LAST, OUT_OF_YEARS, parse_any_timestamp, parse_whole_date,
+};
 use crate::codec::{Reason, RecordError};
-
-/// 0001-01-01 and 9999-12-31 in days since the epoch.
-const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
 
 impl Record {
     /// Reads the fields of a record, which begin here, into columns that all have the same rows.
@@ -284,35 +284,6 @@ fn push_decimal<'m>(column: &mut Column, value: i128, scale: i32) -> Result<(), 
         Some(value) if column.push_decimal(value) => Ok(()),
         _ => Err(Fault::Value(Reason::OutOfRange("DECIMAL"))),
     }
-}
-
-/// An unscaled value of scale `from` as one of scale `to`, rounded half up (away from zero).
-pub(in crate::codec) fn rescale(value: i128, from: i32, to: i32) -> Option<i128> {
-    let digits = from.abs_diff(to);
-    if from <= to {
-        return match value {
-            0 => Some(0),
-            _ => value.checked_mul(10i128.checked_pow(digits)?),
-        };
-    }
-    // Beyond the 39 digits of an i128 nothing is left.
-    let Some(unit) = 10i128.checked_pow(digits) else { return Some(0) };
-    let (whole, rest) = (value / unit, value % unit);
-    let up = rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2);
-    Some(whole + if up { value.signum() } else { 0 })
-}
-
-/// A two's complement number, or None beyond the range of `i128`. No bytes are zero.
-pub(in crate::codec) fn big_endian(bytes: &[u8]) -> Option<i128> {
-    let negative = bytes.first().is_some_and(|byte| *byte >= 0x80);
-    let filler = if negative { 0xff } else { 0 };
-    let significant = bytes.iter().position(|byte| *byte != filler).unwrap_or(bytes.len());
-    let digits = &bytes[significant..];
-    let mut wide = [filler; 16];
-    wide.get_mut(16usize.checked_sub(digits.len())?..)?.copy_from_slice(digits);
-    let value = i128::from_be_bytes(wide);
-    // Sixteen significant bytes may spell the other sign.
-    ((value < 0) == negative).then_some(value)
 }
 
 fn integer_name(column: &Column) -> &'static str {

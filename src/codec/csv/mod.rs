@@ -303,8 +303,12 @@ impl RowDecoder for CsvDecoder {
         })
     }
 
-    fn rows(&self) -> &Rows {
-        &self.rows
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.rows.bytes()
     }
 
     fn finish(&mut self) -> Result<RecordBatch, CodecError> {

@@ -13,10 +13,10 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
-use super::JsonOptions;
 use super::cursor::{Cursor, Fail};
 use super::fields::Fields;
 use super::time::TimestampReader;
+use super::{Formats, JsonOptions};
 use crate::codec::CodecError;
 use crate::codec::Reason;
 use crate::codec::columns::buffers::{Bytes, Offsets, Validity, take};
@@ -40,10 +40,12 @@ enum Values {
     Int64(Vec<i64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal(Vec<i128>, u8, i8),
+    /// With precision and scale; if it is written in base64, with the scale of that.
+    Decimal(Vec<i128>, u8, i8, Option<i32>),
     Utf8(Bytes),
     Binary(Bytes),
-    Date(Vec<i32>),
+    /// Whether numbers (of days since the epoch) are taken too.
+    Date(Vec<i32>, bool),
     Timestamp(Vec<i64>, TimestampReader),
     Struct(Box<Fields>),
     List(Offsets, Box<Column>),
@@ -77,11 +79,11 @@ impl Column {
             DataType::Float32 => Values::Float32(Vec::new()),
             DataType::Float64 => Values::Float64(Vec::new()),
             DataType::Decimal128(precision, scale) => {
-                Values::Decimal(Vec::new(), *precision, *scale)
+                Values::Decimal(Vec::new(), *precision, *scale, None)
             }
             DataType::Utf8 => Values::Utf8(Bytes::default()),
             DataType::Binary => Values::Binary(Bytes::default()),
-            DataType::Date32 => Values::Date(Vec::new()),
+            DataType::Date32 => Values::Date(Vec::new(), false),
             DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => {
                 let format = options.timestamps_by_column.get(path).unwrap_or(&options.timestamps);
                 Values::Timestamp(Vec::new(), TimestampReader::new(*format, options.zone))
@@ -114,6 +116,25 @@ impl Column {
             validity: Validity::default(),
             values,
         })
+    }
+
+    /// Reads values from now on as `formats` says.
+    pub fn set_formats(&mut self, formats: &Formats) {
+        match &mut self.values {
+            Values::Timestamp(_, reader) => {
+                let format = formats.timestamps.get(&*self.path).unwrap_or(&formats.timestamp);
+                *reader = TimestampReader::new(*format, formats.zone);
+            }
+            Values::Date(_, numbers) => *numbers = true,
+            Values::Decimal(_, _, scale, base64) => {
+                let own = formats.base64_decimals.then_some(i32::from(*scale));
+                *base64 = formats.decimals.get(&*self.path).copied().or(own);
+            }
+            Values::Struct(fields) => fields.set_formats(formats),
+            Values::List(_, element) => element.set_formats(formats),
+            Values::Map(map) => map.values.set_formats(formats),
+            _ => {}
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -159,10 +180,14 @@ impl Column {
             Values::Boolean(values) => values.append(cursor.boolean()?),
             Values::Int8(values) => values.push(cursor.narrow("TINYINT")?),
             Values::Int16(values) => values.push(cursor.narrow("SMALLINT")?),
-            Values::Decimal(values, precision, scale) => {
-                values.push(cursor.decimal(*precision, *scale)?);
-            }
-            Values::Date(values) => values.push(cursor.date()?),
+            Values::Decimal(values, precision, scale, base64) => values.push(match base64 {
+                None => cursor.decimal(*precision, *scale)?,
+                Some(from) => cursor.base64_decimal(*from, *precision, *scale)?,
+            }),
+            Values::Date(values, numbers) => values.push(match numbers {
+                false => cursor.date()?,
+                true => cursor.days_or_date()?,
+            }),
             Values::Binary(bytes) => {
                 cursor.base64_into(&mut bytes.values)?;
                 bytes.end_row();
@@ -217,7 +242,7 @@ impl Column {
             Values::Boolean(values) => values.append(false),
             Values::Int8(values) => values.push(0),
             Values::Int16(values) => values.push(0),
-            Values::Int32(values) | Values::Date(values) => values.push(0),
+            Values::Int32(values) | Values::Date(values, _) => values.push(0),
             Values::Int64(values) | Values::Timestamp(values, _) => values.push(0),
             Values::Float32(values) => values.push(0.0),
             Values::Float64(values) => values.push(0.0),
@@ -236,7 +261,7 @@ impl Column {
             Values::Boolean(values) => values.truncate(rows),
             Values::Int8(values) => values.truncate(rows),
             Values::Int16(values) => values.truncate(rows),
-            Values::Int32(values) | Values::Date(values) => values.truncate(rows),
+            Values::Int32(values) | Values::Date(values, _) => values.truncate(rows),
             Values::Int64(values) | Values::Timestamp(values, _) => values.truncate(rows),
             Values::Float32(values) => values.truncate(rows),
             Values::Float64(values) => values.truncate(rows),
@@ -261,7 +286,7 @@ impl Column {
             Values::Boolean(values) => values.len() / 8,
             Values::Int8(values) => values.len(),
             Values::Int16(values) => size_of_val(values.as_slice()),
-            Values::Int32(values) | Values::Date(values) => size_of_val(values.as_slice()),
+            Values::Int32(values) | Values::Date(values, _) => size_of_val(values.as_slice()),
             Values::Int64(values) | Values::Timestamp(values, _) => size_of_val(values.as_slice()),
             Values::Float32(values) => size_of_val(values.as_slice()),
             Values::Float64(values) => size_of_val(values.as_slice()),
@@ -285,8 +310,8 @@ impl Column {
             Values::Int64(values) => primitive::<Int64Type>(values, nulls)?,
             Values::Float32(values) => primitive::<Float32Type>(values, nulls)?,
             Values::Float64(values) => primitive::<Float64Type>(values, nulls)?,
-            Values::Date(values) => primitive::<Date32Type>(values, nulls)?,
-            Values::Decimal(values, precision, scale) => Arc::new(
+            Values::Date(values, _) => primitive::<Date32Type>(values, nulls)?,
+            Values::Decimal(values, precision, scale, _) => Arc::new(
                 Decimal128Array::try_new(ScalarBuffer::from(take(values)), nulls)?
                     .with_precision_and_scale(*precision, *scale)?,
             ),

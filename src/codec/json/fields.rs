@@ -13,10 +13,10 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 
-use super::UnknownFields;
 use super::column::Column;
 use super::cursor::{Cursor, Fail};
 use super::scan::Pattern;
+use super::{Formats, UnknownFields};
 use crate::codec::Reason;
 
 /// What to do with the value of a field.
@@ -75,6 +75,11 @@ impl Fields {
             Self { columns, rows: 0, by_name, unknown, steps: Vec::new(), by_text: HashMap::new() };
         fields.forget();
         fields
+    }
+
+    /// See [`Column::set_formats`].
+    pub fn set_formats(&mut self, formats: &Formats) {
+        self.columns.iter_mut().for_each(|column| column.set_formats(formats));
     }
 
     fn forget(&mut self) {

@@ -34,6 +34,7 @@
 mod column;
 mod cursor;
 mod fields;
+pub(in crate::codec) mod members;
 pub(in crate::codec) mod number;
 mod scan;
 mod text;
@@ -73,6 +74,8 @@ pub enum TimestampFormat {
     EpochMillis,
     /// The same in microseconds.
     EpochMicros,
+    /// The same in nanoseconds (cut to microseconds).
+    EpochNanos,
 }
 
 /// What to do with fields that the declared schema does not have.
@@ -114,6 +117,21 @@ impl Default for JsonOptions {
             max_record_bytes: 16 << 20,
         }
     }
+}
+
+/// How the values of some columns are written, as the serialisers of Kafka Connect do it.
+#[derive(Debug, Clone)]
+pub(in crate::codec) struct Formats {
+    /// How TIMESTAMP columns are written that `timestamps` does not name.
+    pub timestamp: TimestampFormat,
+    /// By the column's path.
+    pub timestamps: HashMap<String, TimestampFormat>,
+    /// The zone of local times.
+    pub zone: Tz,
+    /// Whether DECIMAL columns that `decimals` does not name are in base64, of the column's scale.
+    pub base64_decimals: bool,
+    /// By the column's path: it is in base64, of that scale.
+    pub decimals: HashMap<String, i32>,
 }
 
 /// What `max_depth` is limited to: each level takes some hundred bytes of the thread's stack.
@@ -171,6 +189,11 @@ impl JsonDecoder {
     /// The schema of the batches: the projected columns.
     pub fn output_schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// Reads columns from the next record on as `formats` says; a DATE may be a number of days too.
+    pub(in crate::codec) fn set_formats(&mut self, formats: &Formats) {
+        self.fields.set_formats(formats);
     }
 
     /// Appends one record as a row.

@@ -2,6 +2,7 @@
 
 use super::cursor::{Cursor, Fail};
 use crate::codec::Reason;
+use crate::codec::decimal::{big_endian, rescale};
 
 /// A number as it stands in the payload. Where `exact`, its magnitude is
 /// `mantissa * 10^exponent`.
@@ -226,6 +227,21 @@ impl<'a> Cursor<'a> {
         };
         // 10^38 is below 2^127.
         match scaled {
+            Some(value) if value.unsigned_abs() < 10u128.pow(precision.min(38).into()) => Ok(value),
+            _ => self.fail_at(start, Reason::OutOfRange("DECIMAL")),
+        }
+    }
+}
+
+impl Cursor<'_> {
+    /// A DECIMAL as Kafka Connect writes it: the base64 of its unscaled value, big-endian, which has
+    /// the scale `from`.
+    pub fn base64_decimal(&mut self, from: i32, precision: u8, scale: i8) -> Result<i128, Fail> {
+        let start = self.at;
+        let mut bytes = Vec::new();
+        self.base64_into(&mut bytes)?;
+        let value = big_endian(&bytes).and_then(|value| rescale(value, from, scale.into()));
+        match value {
             Some(value) if value.unsigned_abs() < 10u128.pow(precision.min(38).into()) => Ok(value),
             _ => self.fail_at(start, Reason::OutOfRange("DECIMAL")),
         }

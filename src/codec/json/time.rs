@@ -158,7 +158,7 @@ impl TimestampReader {
     }
 }
 
-const NO_EPOCH: &str = "the text is not a number of seconds, milli- or microseconds";
+const NO_EPOCH: &str = "the text is not a number of seconds or parts of one";
 
 impl TimestampFormat {
     /// By which power of ten a number is multiplied to have microseconds; None for text.
@@ -168,6 +168,7 @@ impl TimestampFormat {
             Self::EpochSeconds => Some(6),
             Self::EpochMillis => Some(3),
             Self::EpochMicros => Some(0),
+            Self::EpochNanos => Some(-3),
         }
     }
 }
@@ -176,7 +177,22 @@ fn in_years(micros: Option<i128>) -> Option<i64> {
     i64::try_from(micros?).ok().filter(|micros| (FIRST..=LAST).contains(micros))
 }
 
+/// 0001-01-01 and 9999-12-31 in days since the epoch.
+pub(in crate::codec) const DAYS: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
+
 impl Cursor<'_> {
+    /// The DATE that stands here: `"yyyy-MM-dd"`, or a number of days since the epoch.
+    pub fn days_or_date(&mut self) -> Result<i32, Fail> {
+        if !matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
+            return self.date();
+        }
+        let start = self.at;
+        match i32::try_from(self.integer("DATE")?) {
+            Ok(days) if DAYS.contains(&days) => Ok(days),
+            _ => self.fail_at(start, Reason::InvalidTime(OUT_OF_YEARS)),
+        }
+    }
+
     /// The DATE that stands here (`"yyyy-MM-dd"`), in days since the epoch.
     pub fn date(&mut self) -> Result<i32, Fail> {
         if self.peek() != Some(b'"') {

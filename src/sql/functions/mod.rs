@@ -78,6 +78,12 @@ impl PlainFunction {
         self
     }
 
+    /// It is not to be moved, shared or computed ahead.
+    fn volatile(mut self) -> Self {
+        self.signature = Signature::user_defined(Volatility::Volatile);
+        self
+    }
+
     fn check(mut self, check: fn(&[Option<&ScalarValue>]) -> Result<()>) -> Self {
         self.check = check;
         self

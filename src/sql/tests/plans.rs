@@ -100,7 +100,7 @@ fn what_runs_on_another_thread_can_be_sent_there() {
     sendable::<QueryPlan>();
     sendable::<crate::sql::BoundMap>();
     sendable::<crate::aggregate::PartialBatch>();
-    sendable::<crate::aggregate::WindowState>();
+    sendable::<crate::aggregate::TumblingState>();
 }
 
 #[test]
