@@ -422,6 +422,7 @@ type = "debezium"
 payload = "avro"
 decimals = "precise"
 op_column = "_op"
+ts_column = "_op"
 unknown_fields = "reject"
 [sources.a]
 type = "kafka"

@@ -17,15 +17,15 @@ key = []
 key_column = "k"
 headers = ["a", "a"]
 value = "raw"
-timestamps = "millis"
 [queries.b]
 sql = "SELECT 1"
 [queries.b.sink]
 type = "kafka"
 brokers = "localhost"
 topic_column = "t"
+key = ["a", "b"]
 value = "avro"
-timestamps = "epoch_millis"
+transactional_id = "x"
 [queries.b.sink.options]
 acks = 1
 "transactional.id" = "x"
@@ -185,38 +185,6 @@ error: `subject` has no effect: values are not Avro
     = expected: `value = "avro"`, or no `subject`
 
 17 errors in the configuration
-"##,
-    );
-}
-
-#[test]
-fn one_transactional_id_twice() {
-    rejects(
-        r##"
-[queries.a]
-sql = "SELECT 1"
-sink = { type = "kafka", brokers = "b", topic = "t", transactional_id = "x" }
-[queries.b]
-sql = "SELECT 1"
-[[queries.b.sinks]]
-type = "console"
-[[queries.b.sinks]]
-type = "kafka"
-brokers = "b"
-topic = "t"
-transactional_id = "x"
-"##,
-        r##"
-error: sink `a` has the same transactional id
-   --> case.toml:12:20
-    |
- 12 | transactional_id = "x"
-    |                    ^^^
-    = key: queries.b.sinks.1.transactional_id
-    = expected: an id for each sink, or none
-    = help: the broker shuts out the older of two producers of one id
-
-1 error in the configuration
 "##,
     );
 }
