@@ -11,7 +11,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use millpond::operator::Router;
-use millpond::sql::{BoundMap, QueryPlan, SourceTable, Target, plan};
+use millpond::sql::{BoundMap, Catalog, QueryPlan, QueryRequest, SourceTable, Target, plan};
 
 const BATCH: usize = 8_192;
 const BATCHES: usize = 500;
@@ -112,7 +112,9 @@ fn query(sql: &str) -> QueryPlan {
         event_time: Some("timestamp".to_owned()),
         watermark_delay_us: Some(120_000_000),
     };
-    plan("bench", sql, &[logs]).unwrap_or_else(|error| panic!("{error}"))
+    let request = QueryRequest { name: "bench", sql, ..QueryRequest::default() };
+    let catalog = Catalog { sources: &[logs], ..Catalog::default() };
+    plan(&request, &catalog).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What runs beside a reader: the feed to the aggregation, and its router.

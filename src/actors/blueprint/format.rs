@@ -8,9 +8,10 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::registry::{Registry, RegistryAuth, RegistryOptions};
 use crate::codec::{
-    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvOptions, DebeziumFormat,
-    DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions, JsonSchemaSource,
-    ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat, UnknownFields,
+    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvMode, CsvOptions,
+    DebeziumFormat, DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions,
+    JsonSchemaSource, ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat,
+    UnknownFields,
 };
 use crate::config::{
     self, ConfigError, DebeziumPayload, FormatSettings, Framing, JsonFormat, ProtobufFormat,
@@ -41,10 +42,14 @@ pub(super) fn plan_format(
                 config::CsvHeader::Skip => CsvHeader::Skip,
             },
             null_value: csv.null_value.clone(),
+            trim: csv.trim,
+            mode: match csv.mode {
+                config::CsvMode::Strict => CsvMode::Strict,
+                config::CsvMode::Permissive => CsvMode::Permissive,
+            },
             timestamps: timestamp_format(csv.times.timestamps),
             timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
             zone: csv.times.timezone,
-            ..CsvOptions::default()
         }),
         FormatSettings::Avro(avro) => FormatSpec::Avro(AvroOptions {
             writer: match &avro.origin {
@@ -197,7 +202,7 @@ pub(super) fn registry_client(registry: &RegistrySettings) -> Result<Arc<Registr
         None => None,
     };
     let options = RegistryOptions {
-        urls: vec![registry.url.clone()],
+        urls: registry.urls.clone(),
         auth: match &registry.auth {
             config::RegistryAuth::None {} => RegistryAuth::None,
             config::RegistryAuth::Basic { username, password } => RegistryAuth::Basic {

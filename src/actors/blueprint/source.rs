@@ -285,6 +285,7 @@ fn with_metadata(
             MetadataField::Partition => MetadataColumn::Partition,
             MetadataField::Offset => MetadataColumn::Offset,
             MetadataField::Timestamp => MetadataColumn::Timestamp,
+            MetadataField::TimestampType => MetadataColumn::TimestampType,
             MetadataField::Key => MetadataColumn::Key,
             MetadataField::Headers => MetadataColumn::Headers,
             MetadataField::File => MetadataColumn::File,
@@ -360,6 +361,7 @@ fn files_options(
     format: Option<&FormatSpec>,
     declared: &SchemaRef,
 ) -> FilesOptions {
+    let multiline = matches!(&source.format, Some(FormatSettings::Csv(csv)) if csv.multiline);
     let framing = match format {
         None => {
             let (schema, projection) = (declared.clone(), Vec::new());
@@ -367,7 +369,8 @@ fn files_options(
         }
         Some(FormatSpec::Csv(csv)) => Framing::Csv(CsvFraming {
             delimiter: csv.delimiter,
-            quote: csv.quote,
+            // Only inside of quotes can a record go over several lines.
+            quote: csv.quote.filter(|_| multiline),
             escape: csv.escape,
             comment: csv.comment,
             header: csv.header != CsvHeader::None,
