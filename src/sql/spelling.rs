@@ -255,8 +255,10 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
             let ascending = match ascending {
                 Expr::Value(ValueWithSpan { value: Value::Boolean(ascending), .. }) => *ascending,
                 _ => {
-                    return Err(SqlError::new("sort_array takes true or false as its second argument")
-                        .hint("write sort_array(x, false) for descending order"));
+                    return Err(SqlError::new(
+                        "sort_array takes true or false as its second argument",
+                    )
+                    .hint("write sort_array(x, false) for descending order"));
                 }
             };
             let (order, nulls) =

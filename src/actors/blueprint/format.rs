@@ -14,9 +14,9 @@ use crate::codec::{
     UnknownFields,
 };
 use crate::config::{
-    self, ConfigError, DebeziumPayload, FormatSettings, Framing, JsonFormat, ProtobufFormat,
-    ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings, SourceSettings, TimeSettings,
-    TimestampSetting,
+    self, AvroFormat, ConfigError, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
+    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    SourceSettings, TimeSettings, TimestampSetting,
 };
 
 use super::find_column;
@@ -51,20 +51,7 @@ pub(super) fn plan_format(
             timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
             zone: csv.times.timezone,
         }),
-        FormatSettings::Avro(avro) => FormatSpec::Avro(AvroOptions {
-            writer: match &avro.origin {
-                SchemaOrigin::Registry(registry) => {
-                    AvroWriter::Registry(plan_registry(settings, source, registry)?)
-                }
-                SchemaOrigin::File(path) => AvroWriter::Schema {
-                    schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
-                        AvroSchema::parse(text)
-                    })?),
-                    framed: avro.framing == Framing::Confluent,
-                },
-            },
-            defaults: None,
-        }),
+        FormatSettings::Avro(avro) => FormatSpec::Avro(avro_options(settings, source, avro)?),
         FormatSettings::Text => FormatSpec::Text,
         FormatSettings::Raw => FormatSpec::Raw,
         FormatSettings::JsonSchema(format) => FormatSpec::JsonSchema(JsonSchemaOptions {
@@ -87,19 +74,18 @@ pub(super) fn plan_format(
         }
         FormatSettings::Debezium(format) => {
             let inner = match &format.payload {
-                DebeziumPayload::Json(json) => DebeziumFormat::Json {
+                DebeziumPayload::Json { json, decimals } => DebeziumFormat::Json {
                     json: json_options(settings, source, json, schema)?,
-                    decimals: DecimalFormat::default(),
+                    decimals: match decimals {
+                        DecimalSetting::Text => DecimalFormat::Text,
+                        DecimalSetting::Base64 => DecimalFormat::Base64,
+                    },
                 },
-                DebeziumPayload::Avro { registry } => DebeziumFormat::Avro(AvroOptions {
-                    writer: AvroWriter::Registry(plan_registry(settings, source, registry)?),
-                    defaults: None,
-                }),
+                DebeziumPayload::Avro(avro) => {
+                    DebeziumFormat::Avro(avro_options(settings, source, avro)?)
+                }
             };
-            let mut options = DebeziumOptions::new(inner);
-            options.op_column = format.op_column.clone().unwrap_or(options.op_column);
-            options.ts_column = format.ts_column.clone().unwrap_or(options.ts_column);
-            FormatSpec::Debezium(options)
+            FormatSpec::Debezium(DebeziumOptions::new(inner))
         }
         // Files that are columns already.
         FormatSettings::Parquet => return Ok(None),
@@ -120,6 +106,25 @@ pub(super) fn read_schema<T>(
     let text = std::fs::read_to_string(path)
         .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
     parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
+}
+
+fn avro_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    avro: &AvroFormat,
+) -> Result<AvroOptions, ConfigError> {
+    let writer = match &avro.origin {
+        SchemaOrigin::Registry(registry) => {
+            AvroWriter::Registry(plan_registry(settings, source, registry)?)
+        }
+        SchemaOrigin::File(path) => AvroWriter::Schema {
+            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
+                AvroSchema::parse(text)
+            })?),
+            framed: avro.framing == Framing::Confluent,
+        },
+    };
+    Ok(AvroOptions { writer, defaults: None })
 }
 
 fn protobuf_options(

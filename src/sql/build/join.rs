@@ -273,17 +273,18 @@ impl Builder<'_> {
     fn has_watermark(&self, flow: &Flow) -> bool {
         flow.branches.iter().all(|branch| {
             let From::Stream(from) = &branch.from else { return false };
-            let known = match from {
-                Origin::Source(name) => self.catalog.sources.iter().any(|source| {
-                    source.name == *name
-                        && source.event_time.is_some()
-                        && source.watermark_delay_us.is_some()
-                }),
-                Origin::Query(name) => self.catalog.queries.iter().any(|query| {
-                    query.name == *name && query.marks.iter().any(Option::is_some)
-                }),
-                Origin::Operator(_) => false,
-            };
+            let known =
+                match from {
+                    Origin::Source(name) => self.catalog.sources.iter().any(|source| {
+                        source.name == *name
+                            && source.event_time.is_some()
+                            && source.watermark_delay_us.is_some()
+                    }),
+                    Origin::Query(name) => self.catalog.queries.iter().any(|query| {
+                        query.name == *name && query.marks.iter().any(Option::is_some)
+                    }),
+                    Origin::Operator(_) => false,
+                };
             known || branch.marks.iter().any(Option::is_some)
         })
     }
