@@ -29,8 +29,8 @@ join          SELECT i.id, campaign, user, i.seq AS seq, c.ts AS clicked FROM im
               ON i.id = c.id AND c.ts BETWEEN i.ts AND i.ts + INTERVAL 1 MINUTE, watermarks 30 seconds on both
 join-left     the same as LEFT JOIN: impressions without a click, too, once the watermark is past them
 
-All write NDJSON files, append mode. The input ends with rows an hour later, so that watermarks pass everything else; those
-rows themselves (id "end..") may be missing in the output and are not counted.
+All write NDJSON files, append mode. The input ends with rows an hour later, so that watermarks pass everything
+else; those rows themselves (id "end..") may be missing in the output and are not counted.
 """
 import argparse
 import collections
@@ -124,7 +124,8 @@ def generate(folder, events):
             after = rng.randrange(90_000)
             # A click arrives within the disorder after it happened.
             arrival = seq + after * RATE // 1000 + rng.randrange(DISORDER_MS) * RATE // 1000 / 2
-            right.add(arrival, f'{{"ts":"{stamp(at + after)}","id":"{id}","user":"user-{rng.randrange(20_000)}","seq":{clicks}}}\n')
+            right.add(arrival, f'{{"ts":"{stamp(at + after)}","id":"{id}","user":"user-{rng.randrange(20_000)}",'
+                               f'"seq":{clicks}}}\n')
             clicks += 1
             if after <= 60_000:
                 matches += 1
@@ -163,8 +164,8 @@ def spark(query, folder, out):
         events = source("events", "ts TIMESTAMP, id STRING, user STRING, value DOUBLE, seq BIGINT", "2 minutes")
         df = events.dropDuplicates(["id", "ts"]) if query == "dedup" else events.dropDuplicatesWithinWatermark(["id"])
     else:
-        source("impressions", "ts TIMESTAMP, id STRING, campaign STRING, seq BIGINT", "30 seconds").createTempView("impressions")
-        source("clicks", "ts TIMESTAMP, id STRING, user STRING, seq BIGINT", "30 seconds").createTempView("clicks")
+        for name, column in (("impressions", "campaign"), ("clicks", "user")):
+            source(name, f"ts TIMESTAMP, id STRING, {column} STRING, seq BIGINT", "30 seconds").createTempView(name)
         df = session.sql(JOIN.format("JOIN" if query == "join" else "LEFT JOIN"))
     running = (df.writeStream.format("json").option("path", out).option("checkpointLocation", out + "-checkpoint")
                .trigger(availableNow=True).start())

@@ -15,6 +15,7 @@ use super::flow::{Flow, Item};
 use super::retry::{Backoff, Retrying};
 use crate::checkpoint::PreCommit;
 use crate::sink::{CommitInfo, SinkError, Staged, StagedSink};
+use crate::sql::Finish;
 use crate::telemetry::events::SinkCommitted;
 
 /// Owns a staging area and its target. As with a table's committer, nothing else runs in this
@@ -35,9 +36,21 @@ pub struct SinkWriter {
 pub struct StagedWork {
     pub(super) staged: StagedSink,
     pub(super) retry: Retrying,
+    /// ORDER BY and LIMIT over all rows of a trigger, which wait here until it is complete.
+    pub(super) finish: Option<(Finish, Vec<RecordBatch>)>,
 }
 
 impl StagedWork {
+    async fn take(&mut self, rows: RecordBatch) -> Result<(), SinkError> {
+        match &mut self.finish {
+            Some((_, waiting)) => {
+                waiting.push(rows);
+                Ok(())
+            }
+            None => self.write(&rows).await,
+        }
+    }
+
     async fn write(&mut self, rows: &RecordBatch) -> Result<(), SinkError> {
         let mut backoff = Backoff::of_sinks();
         loop {
@@ -51,6 +64,14 @@ impl StagedWork {
     }
 
     async fn prepare(&mut self, epoch: u64) -> Result<PreCommit, SinkError> {
+        if let Some((finish, waiting)) = &mut self.finish {
+            let rows = finish
+                .apply(&std::mem::take(waiting))
+                .map_err(|error| SinkError::Internal { what: error.to_string() })?;
+            for batch in rows {
+                self.write(&batch).await?;
+            }
+        }
         let mut backoff = Backoff::of_sinks();
         let staged = loop {
             match self.staged.prepare(epoch).await {
@@ -143,7 +164,7 @@ impl SinkWriter {
             async move {
                 let mut result = Ok(());
                 for (rows, credit) in batches {
-                    result = work.write(&rows).await;
+                    result = work.take(rows).await;
                     drop(credit);
                     if result.is_err() {
                         break;

@@ -39,14 +39,6 @@ impl AggregatePlan {
         &self.windows
     }
 
-    /// TEMPORARY
-    pub fn over(&mut self, windows: Windows, mode: OutputMode) {
-        (self.windows, self.mode) = (windows, mode);
-        if matches!(windows, Windows::None) {
-            self.time = None;
-        }
-    }
-
     /// The columns of partial batches that hold the keys, for
     /// [`split_by_shard`](super::split_by_shard).
     pub fn key_columns(&self) -> Range<usize> {

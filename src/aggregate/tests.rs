@@ -18,7 +18,8 @@ use super::*;
 use crate::event_time::Windows;
 use crate::operator::{Merged, Operator, OperatorError, Router, StateDelta, StateStats};
 use crate::sql::{
-    BoundMap, OperatorKind, OutputMode, QueryPlan, SourceTable, Target, plan, timestamp_type,
+    BoundMap, OperatorKind, OutputMode, QueryPlan, SourceTable, Target, plan_append as plan,
+    timestamp_type,
 };
 
 const SECOND: i64 = 1_000_000;
@@ -44,7 +45,9 @@ fn planned(sql: &str) -> QueryPlan {
 }
 
 fn window_plan(plan: &QueryPlan) -> &AggregatePlan {
-    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind;
+    let OperatorKind::Aggregate(aggregate) = &plan.operators[0].kind else {
+        panic!("no aggregation")
+    };
     aggregate
 }
 

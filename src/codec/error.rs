@@ -231,9 +231,9 @@ pub enum CodecError {
     /// The schema registry did not answer, or refused.
     #[error("schema registry: {0}")]
     Registry(#[from] RegistryError),
-    /// A value that the format cannot express.
-    #[error("column \"{column}\", row {row}: {problem}")]
-    Value { column: String, row: usize, problem: String },
+    /// A column of a type that a sink's format does not have.
+    #[error("column \"{column}\" has type {data_type}, which the format cannot hold")]
+    UnwritableType { column: String, data_type: String },
     /// Arrow refused the columns. This would be a fault of the decoder.
     #[error("could not assemble the batch: {0}")]
     Arrow(#[from] arrow::error::ArrowError),

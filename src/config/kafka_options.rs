@@ -42,6 +42,7 @@ pub(crate) const OWNED_BY_PRODUCER: &[(&str, &str, &str)] = &[
     ("bootstrap.servers", "it is the sink's own key", "write `brokers`"),
     ("metadata.broker.list", "it is the sink's own key", "write `brokers`"),
     ("transactional.id", "it is the sink's own key", "write `transactional_id`"),
+    ("transaction.timeout.ms", "it is the sink's own key", "write `transaction_timeout`"),
     ("enable.idempotence", EXACTLY_ONCE, "leave it out"),
     ("enable.gapless.guarantee", EXACTLY_ONCE, "leave it out"),
     ("acks", EXACTLY_ONCE, "leave it out"),

@@ -87,6 +87,12 @@ pub trait Operator: Send {
 
     /// The watermark of the last [`advance`](Self::advance) or restore.
     fn watermark(&self) -> Option<i64>;
+
+    /// The watermark of what comes out from now on: older than its own if rows can come out that
+    /// were kept for a while. To what follows, rows are late by this one.
+    fn output_watermark(&self) -> Option<i64> {
+        self.watermark()
+    }
 }
 
 /// What stands beside each sender of an operator's input.

@@ -142,7 +142,7 @@ fn by_name(fields: &Fields, name: &str) -> Result<Option<usize>, String> {
 }
 
 /// Whether every value of type `from` that can be expected has one of type `to`.
-fn fits(from: &DataType, to: &DataType) -> Result<(), String> {
+pub(super) fn fits(from: &DataType, to: &DataType) -> Result<(), String> {
     use DataType as T;
     let utf8 = |t: &T| matches!(t, T::Utf8 | T::LargeUtf8 | T::Utf8View);
     let binary =

@@ -72,7 +72,12 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::AggregateFunction(function) if function.func.name() == "approx_distinct" => {
             hashable(function, schema)
         }
-        Expr::ScalarFunction(mut function) if function.func.name() == "window" => {
+        Expr::ScalarFunction(mut function)
+            if matches!(
+                function.func.name(),
+                "window" | "sliding_window" | "sliding_windows" | "session_window"
+            ) =>
+        {
             // Its sizes are ours, in microseconds: put them back to BIGINT.
             for arg in &mut function.args {
                 if let Expr::Literal(ScalarValue::Int32(Some(number)), _) = arg {

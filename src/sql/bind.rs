@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DataFusionError;
 
-use super::chain::{BoundChain, new_batch, nullable_schema};
+use super::chain::{BoundChain, conform, new_batch, nullable_schema};
 use super::error::suggestion;
 use super::functions::BatchClock;
 use super::{FeedPlan, Origin, SqlError};
@@ -92,11 +92,21 @@ impl BoundMap {
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
-        let columns = self.columns.iter().map(|index| batch.column(*index).clone()).collect();
+        let columns = self
+            .columns
+            .iter()
+            .zip(self.input.fields())
+            .map(|(index, field)| conform(batch.column(*index).clone(), field.data_type()))
+            .collect::<Result<_, _>>()?;
         let input = new_batch(&self.input, columns, batch.num_rows())?;
         let output = self.chain.apply(input)?;
-        let rows = output.num_rows();
-        new_batch(&self.output, output.columns().to_vec(), rows)
+        let columns = output
+            .columns()
+            .iter()
+            .zip(self.output.fields())
+            .map(|(column, field)| conform(column.clone(), field.data_type()))
+            .collect::<Result<_, _>>()?;
+        new_batch(&self.output, columns, output.num_rows())
     }
 
     /// The schema of what [`apply`](Self::apply) returns.

@@ -1,11 +1,10 @@
-//! Filters and projections, one after the other: what a query does before and after aggregating,
-//! or all it does.
+//! Steps without state, one after the other: filters, projections, `explode`, joins with tables.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{filter_record_batch, prep_null_mask_filter};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::compute::{cast, filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, exec_err};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -15,6 +14,8 @@ use datafusion::logical_expr::{ColumnarValue, Expr, ScalarUDF};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::functions::{BatchClock, CurrentTime};
+use super::static_join::{BoundJoin, StaticJoin};
+use super::unnest::unnest;
 
 /// One step of a [`Chain`], on the schema it reads.
 #[derive(Debug, Clone)]
@@ -29,9 +30,18 @@ pub(crate) enum StepKind {
     Filter(Expr),
     /// Replaces the columns.
     Project(Vec<Expr>),
+    /// A row for each element of the list in a column; see `unnest.rs`.
+    Unnest {
+        /// The column, by its place.
+        column: usize,
+        /// A row without elements comes out once, with NULL.
+        outer: bool,
+    },
+    /// Looks the rows up in a table; see `static_join.rs`.
+    Join(Box<StaticJoin>),
 }
 
-/// Filters and projections in the order they run.
+/// Steps in the order they run.
 #[derive(Debug, Clone)]
 pub(crate) struct Chain {
     pub(crate) steps: Vec<Step>,
@@ -51,7 +61,8 @@ impl Chain {
 
     /// Follows a column of `level` (what step `level` reads; the chain's output if it is the number
     /// of steps) down to the expression that made it: an expression over the columns of the level
-    /// returned with it. At level 0 it is a column of the input.
+    /// returned with it. At level 0 it is a column of the input. Elements of a list and columns of a
+    /// table are made where they are, and followed no further.
     pub(crate) fn origin(&self, expr: &Expr, level: usize) -> Option<(Expr, usize)> {
         let mut expr = unalias(expr).clone();
         let mut level = level;
@@ -62,6 +73,12 @@ impl Chain {
             expr = match &step.kind {
                 StepKind::Filter(_) => column_at(&step.input, index),
                 StepKind::Project(exprs) => unalias(exprs.get(index)?).clone(),
+                StepKind::Unnest { column, .. } if *column == index => break,
+                StepKind::Unnest { .. } => column_at(&step.input, index),
+                StepKind::Join(join) => match join.below(index) {
+                    Some(index) => column_at(&step.input, index),
+                    None => break,
+                },
             };
             level = below;
         }
@@ -99,6 +116,15 @@ impl Chain {
                         .map(|expr| physical_expr(expr, &step.input, clock))
                         .collect::<Result<Vec<_>>>()?;
                     BoundStep::Project(exprs, nullable_schema(self.schema_at(level + 1)))
+                }
+                StepKind::Unnest { column, outer } => BoundStep::Unnest {
+                    column: *column,
+                    outer: *outer,
+                    schema: nullable_schema(self.schema_at(level + 1)),
+                },
+                StepKind::Join(join) => {
+                    let output = nullable_schema(self.schema_at(level + 1));
+                    BoundStep::Join(Box::new(join.bind(&step.input, output, clock)?))
                 }
             });
         }
@@ -163,6 +189,8 @@ pub(crate) fn on_clock(expr: &Expr, clock: &BatchClock) -> Result<Expr> {
 enum BoundStep {
     Filter(Arc<dyn PhysicalExpr>),
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    Unnest { column: usize, outer: bool, schema: SchemaRef },
+    Join(Box<BoundJoin>),
 }
 
 /// A [`Chain`] ready to run. It sees batches with exactly the columns of the chain's input.
@@ -179,14 +207,31 @@ impl BoundChain {
                 BoundStep::Project(exprs, schema) => {
                     let columns = exprs
                         .iter()
-                        .map(|expr| expr.evaluate(&batch)?.into_array(batch.num_rows()))
+                        .zip(schema.fields())
+                        .map(|(expr, field)| {
+                            let column = expr.evaluate(&batch)?.into_array(batch.num_rows())?;
+                            conform(column, field.data_type())
+                        })
                         .collect::<Result<Vec<_>>>()?;
                     new_batch(schema, columns, batch.num_rows())?
                 }
+                BoundStep::Unnest { column, outer, schema } => {
+                    unnest(&batch, *column, *outer, schema)?
+                }
+                BoundStep::Join(join) => join.apply(&batch)?,
             };
         }
         Ok(batch)
     }
+}
+
+/// A column as the type that was planned. Only names and nullability within nested types differ, as
+/// when a list of one function goes into another's place.
+pub(super) fn conform(column: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if column.data_type() == data_type {
+        return Ok(column);
+    }
+    Ok(cast(&column, data_type)?)
 }
 
 /// A batch that may have rows and no columns.

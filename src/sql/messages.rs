@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 
 use super::error::{SqlError, suggestion};
-use super::window_clause::Landmarks;
+use super::names::Landmarks;
 
 /// DataFusion's error without its prefixes, with a position if it knows one.
 pub(super) fn planning_error(error: &DataFusionError, landmarks: &Landmarks) -> SqlError {

@@ -9,48 +9,68 @@
 //! | file | |
 //! |---|---|
 //! | `dialect`, `parse`, `refuse`, `names`, `window_clause`, `spelling` | the text: parse, refuse what a stream cannot do, resolve names, respell |
-//! | `registry`, `functions` | what names mean: functions, types, the source's table |
-//! | `planner`, `analyze`, `window_plan`, `output` | the plan: types, simplification, its parts |
-//! | `chain`, `bind` | the parts: filters and projections, on real batches |
+//! | `catalog`, `static_table`, `registry`, `functions` | what names mean: sources, queries, tables; functions and types |
+//! | `planner`, `analyze`, `marks`, `build`, `output` | the plan: types, simplification, event time, operators and feeds |
+//! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
+//! | `rehearse` | the plan tried on one row |
+//! | `explain` | the plan as text and JSON |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
 mod analyze;
 mod bind;
+mod build;
+mod catalog;
 mod chain;
 mod dialect;
 mod error;
+mod explain;
 mod fingerprint;
+mod finish;
 pub(crate) mod functions;
 mod hash;
+mod keys;
+mod marks;
 mod messages;
 mod names;
+mod operator;
 mod output;
 mod parse;
 mod planner;
 mod refuse;
 mod registry;
+mod rehearse;
+mod show;
 mod spelling;
+mod static_join;
+mod static_table;
 #[cfg(test)]
 mod tests;
+mod unnest;
 mod window_clause;
-mod window_plan;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
 pub use bind::BoundMap;
+pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
+pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
+pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
+pub use names::relations;
+pub use operator::{OperatorKind, OperatorPlan};
 pub use planner::plan;
+#[cfg(test)]
+pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
+pub use static_table::StaticTable;
 
-use crate::aggregate::{self, AggregatePlan, PreAggregator};
 use crate::event_time::Windows;
-use crate::operator::{Operator, OperatorError, Router};
 
 /// A source as queries see it: a table.
 #[derive(Debug, Clone)]
@@ -78,6 +98,16 @@ pub enum OutputMode {
     Complete,
 }
 
+impl fmt::Display for OutputMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Append => "append",
+            Self::Update => "update",
+            Self::Complete => "complete",
+        })
+    }
+}
+
 /// A planned query: stateful operators, and the feeds that join them with what the query reads
 /// and with its output.
 #[derive(Debug, Clone)]
@@ -92,6 +122,11 @@ pub struct QueryPlan {
     pub operators: Vec<OperatorPlan>,
     /// Every edge of the graph, in no particular order.
     pub feeds: Vec<FeedPlan>,
+    /// ORDER BY and LIMIT, over all rows of a trigger: what feeds bring to the output goes through
+    /// [`FinishPlan::bind`] and [`Finish::apply`] and only then has `output_schema`.
+    pub finish: Option<FinishPlan>,
+    /// What is known of the output's columns as event time; empty if nothing is.
+    pub(crate) marks: Vec<Option<marks::Mark>>,
 }
 
 impl QueryPlan {
@@ -109,7 +144,21 @@ impl QueryPlan {
                 Windows::Sliding(windows) => Some(windows.size()),
                 Windows::Session(_) | Windows::None => None,
             },
+            OperatorKind::Dedup(_) | OperatorKind::Join(_) => None,
         })
+    }
+
+    /// The tables that do not stream, by name, which the query joins.
+    pub fn tables(&self) -> BTreeSet<String> {
+        let steps = self.feeds.iter().flat_map(|feed| &feed.chain.steps);
+        steps
+            .filter_map(|step| match &step.kind {
+                chain::StepKind::Join(join) => Some(&join.table.parts),
+                _ => None,
+            })
+            .flatten()
+            .map(|part| part.table.name().to_owned())
+            .collect()
     }
 
     /// The columns of `source` that have to be decoded for this query, as indexes into its schema.
@@ -162,57 +211,6 @@ pub struct FeedPlan {
     pub(crate) chain: Chain,
     /// What [`BoundMap::apply`] gives.
     pub(crate) output: SchemaRef,
-}
-
-/// A stateful operator of a query.
-#[derive(Debug, Clone)]
-pub struct OperatorPlan {
-    /// Names its state in checkpoints and metrics: the query's name, for further operators with
-    /// `#2`, `#3` behind it.
-    pub id: String,
-    /// What it does.
-    pub kind: OperatorKind,
-    /// Hex of a hash that changes when a checkpoint's state would not fit the operator any more,
-    /// and not otherwise: see `fingerprint.rs`.
-    pub fingerprint: String,
-    /// How many inputs it has.
-    pub inputs: usize,
-}
-
-/// What a stateful operator does.
-#[derive(Debug, Clone)]
-pub enum OperatorKind {
-    /// Groups rows and aggregates each group.
-    Aggregate(Box<AggregatePlan>),
-}
-
-impl OperatorPlan {
-    /// One shard of the operator, without state.
-    ///
-    /// # Errors
-    /// An expression or aggregate cannot be compiled; [`plan`] has tried.
-    pub fn operator(&self) -> Result<Box<dyn Operator>, OperatorError> {
-        match &self.kind {
-            OperatorKind::Aggregate(plan) => aggregate::operator(plan),
-        }
-    }
-
-    /// The columns of its rows, all nullable.
-    pub fn output_schema(&self) -> SchemaRef {
-        match &self.kind {
-            OperatorKind::Aggregate(plan) => nullable_schema(&plan.aggregated),
-        }
-    }
-
-    /// What stands beside each sender of an input.
-    ///
-    /// # Errors
-    /// As for [`operator`](Self::operator).
-    pub fn router(&self, _input: usize) -> Result<Box<dyn Router>, OperatorError> {
-        match &self.kind {
-            OperatorKind::Aggregate(plan) => Ok(Box::new(PreAggregator::new(plan)?)),
-        }
-    }
 }
 
 /// What a GROUP BY expression takes of the window.

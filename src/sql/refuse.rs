@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Query, Select, SetExpr, Spanned, TableFactor, Visit, Visitor,
+    Distinct, Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -41,14 +42,7 @@ impl Visitor for Refuse {
             );
         }
         match query.body.as_ref() {
-            SetExpr::SetOperation { op, .. } => {
-                return refuse(
-                    &op.to_string(),
-                    "a query reads one source",
-                    "make each side a query of its own, with a table of its own",
-                    query.body.span(),
-                );
-            }
+            SetExpr::SetOperation { .. } => set_operation(&query.body)?,
             SetExpr::Values(_) => {
                 return refuse(
                     "VALUES",
@@ -67,30 +61,24 @@ impl Visitor for Refuse {
                 );
             }
         }
-        if let Some(order_by) = &query.order_by {
+        if let Some(order_by) = &query.order_by
+            && matches!(order_by.kind, OrderByKind::All(_))
+        {
             return refuse(
-                "ORDER BY",
-                "a stream has no end, so there is never a last row to sort before",
-                "sort where the table is read",
+                "ORDER BY ALL",
+                "what rows are sorted by is to be seen in the query",
+                "name the columns",
                 order_by.span(),
             );
         }
-        if let Some(limit) = &query.limit_clause {
-            return refuse(
-                "LIMIT",
-                "it would end the stream after some rows",
-                "limit where the table is read",
-                limit.span(),
-            );
+        if let Some(LimitClause::LimitOffset { limit_by, .. }) = &query.limit_clause
+            && let Some(by) = limit_by.first()
+        {
+            return refuse("LIMIT ... BY", "Spark SQL has none", "leave out BY", by.span());
         }
         if let Some(fetch) = &query.fetch {
             let span = fetch.quantity.as_ref().map_or_else(|| query.span(), Spanned::span);
-            return refuse(
-                "FETCH",
-                "it would end the stream after some rows",
-                "limit where the table is read",
-                span,
-            );
+            return refuse("FETCH", "Spark SQL has none", "write LIMIT", span);
         }
         if !query.locks.is_empty()
             || query.for_clause.is_some()
@@ -109,25 +97,20 @@ impl Visitor for Refuse {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<SqlError> {
-        if let Some(distinct) = select.distinct.as_ref().filter(|d| !matches!(d, Distinct::All)) {
-            let what = match distinct {
-                Distinct::On(_) => "DISTINCT ON",
-                _ => "SELECT DISTINCT",
-            };
+        if let Some(Distinct::On(_)) = &select.distinct {
             return refuse(
-                what,
-                "it would have to remember every row for ever",
-                "group by window(...) and the columns, which keeps one row of each a window",
+                "DISTINCT ON",
+                "Spark SQL has none",
+                "use drop_duplicates = [columns] on the query",
                 select.select_token.0.span,
             );
         }
-        one_table(select)?;
-        if let Some(view) = select.lateral_views.first() {
+        if select.from.is_empty() {
             return refuse(
-                "LATERAL VIEW",
-                "one row must stay one row for now",
-                "explode arrays where the table is read",
-                view.lateral_view.span(),
+                "SELECT without FROM",
+                "a streaming query reads a source",
+                "add FROM and the name of a source",
+                select.select_token.0.span,
             );
         }
         let spark_order = select
@@ -194,8 +177,8 @@ impl Visitor for Refuse {
                 if args.is_some() {
                     return refuse(
                         "a table function",
-                        "a query reads a source that is declared in the configuration",
-                        "name a source; window(...) goes into GROUP BY",
+                        "a query reads what the configuration declares",
+                        "name a source; explode goes into the SELECT list or LATERAL VIEW",
                         table.span(),
                     );
                 }
@@ -209,11 +192,12 @@ impl Visitor for Refuse {
                 }
                 ControlFlow::Continue(())
             }
-            TableFactor::Derived { lateral: false, sample: None, .. } => ControlFlow::Continue(()),
+            TableFactor::Derived { lateral: false, sample: None, .. }
+            | TableFactor::NestedJoin { alias: None, .. } => ControlFlow::Continue(()),
             _ => refuse(
                 "this kind of table in FROM",
-                "a query reads one source",
-                "name a source, or a subquery over one",
+                "a query reads sources, other queries and tables",
+                "name one of them, or a subquery over them",
                 table.span(),
             ),
         }
@@ -244,31 +228,39 @@ impl Visitor for Refuse {
     }
 }
 
-/// FROM names exactly one table.
-fn one_table(select: &Select) -> ControlFlow<SqlError> {
-    let Some(first) = select.from.first() else {
-        return refuse(
-            "SELECT without FROM",
-            "a streaming query reads a source",
-            "add FROM and the name of a source",
-            select.select_token.0.span,
-        );
+/// Of the set operations a stream has UNION ALL.
+fn set_operation(body: &SetExpr) -> ControlFlow<SqlError> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else {
+        return ControlFlow::Continue(());
     };
-    if let Some(join) = first.joins.first() {
-        return refuse(
-            "JOIN",
-            "a query reads one source",
-            "join where the tables are read",
-            join.relation.span(),
-        );
+    let span = right.span();
+    match (op, set_quantifier) {
+        (SetOperator::Union, SetQuantifier::All) => {}
+        (SetOperator::Union, SetQuantifier::None | SetQuantifier::Distinct) => {
+            return refuse(
+                "UNION without ALL",
+                "it would have to remember every row for ever",
+                "write UNION ALL, and SELECT DISTINCT around it if rows are to come once",
+                span,
+            );
+        }
+        (SetOperator::Union, _) => {
+            return refuse(
+                "UNION BY NAME",
+                "columns go together by position",
+                "name the columns in the same order on both sides",
+                span,
+            );
+        }
+        (other, _) => {
+            return refuse(
+                &other.to_string(),
+                "it would have to wait for the end of the stream",
+                "use LEFT SEMI JOIN, or compare where the tables are read",
+                span,
+            );
+        }
     }
-    if let Some(second) = select.from.get(1) {
-        return refuse(
-            "a second table in FROM",
-            "that is a join, and a query reads one source",
-            "join where the tables are read",
-            second.relation.span(),
-        );
-    }
-    ControlFlow::Continue(())
+    set_operation(left)?;
+    set_operation(right)
 }

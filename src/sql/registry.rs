@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast;
 
 use super::functions;
+use super::names::GENERATORS;
 use super::spelling::SPELLINGS;
 
 /// The type of every point in time: microseconds, UTC.
@@ -84,6 +85,7 @@ impl Functions {
             .chain(higher_order.keys())
             .cloned()
             .chain(SPELLINGS.iter().map(|name| (*name).to_owned()))
+            .chain(GENERATORS.iter().map(|name| (*name).to_owned()))
             .collect();
         Self { scalar, higher_order, aggregate, names }
     }
@@ -118,8 +120,7 @@ impl Functions {
 
 /// One query's view of the world, as DataFusion's planner asks for it.
 pub(super) struct Context {
-    table: String,
-    source: Arc<dyn TableSource>,
+    tables: HashMap<String, Arc<dyn TableSource>>,
     functions: &'static Functions,
     options: Arc<ConfigOptions>,
     expr_planners: Vec<Arc<dyn ExprPlanner>>,
@@ -133,16 +134,25 @@ pub(super) fn options() -> ConfigOptions {
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".into());
+    // NULLs come first in ascending order, as in Spark.
+    options.sql_parser.default_null_ordering = "nulls_min".to_owned();
     options
 }
 
 impl Context {
-    pub(super) fn new(table: &str, schema: SchemaRef) -> Self {
+    /// Over these tables, by the names that the resolved query has for them.
+    pub(super) fn new(tables: &[(String, SchemaRef)]) -> Self {
         let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkOperators)];
         expr_planners.extend(SessionStateDefaults::default_expr_planners());
         Self {
-            table: table.to_owned(),
-            source: Arc::new(LogicalTableSource::new(schema)),
+            tables: tables
+                .iter()
+                .map(|(name, schema)| {
+                    let source: Arc<dyn TableSource> =
+                        Arc::new(LogicalTableSource::new(Arc::clone(schema)));
+                    (name.clone(), source)
+                })
+                .collect(),
             functions: Functions::get(),
             options: Arc::new(options()),
             expr_planners,
@@ -157,10 +167,9 @@ impl Context {
 
 impl ContextProvider for Context {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
-        if name.table() == self.table || name.to_string() == self.table {
-            Ok(Arc::clone(&self.source))
-        } else {
-            plan_err!("unknown source '{name}'")
+        match self.tables.get(name.table()) {
+            Some(source) => Ok(Arc::clone(source)),
+            None => plan_err!("unknown source '{name}'"),
         }
     }
 

@@ -1,9 +1,14 @@
 //! Queries from text to rows.
 
+mod explained;
+mod joins;
 mod plans;
 mod refusals;
+mod relations;
 mod rows;
 mod spark;
+mod windows;
+mod world;
 
 use std::sync::Arc;
 
@@ -15,7 +20,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use chrono::DateTime;
 
-use super::{QueryPlan, SourceTable, SqlError, plan, timestamp_type};
+use super::{QueryPlan, SourceTable, SqlError, plan_append as plan, timestamp_type};
 use crate::graph::Graph;
 use crate::trial::Trial;
 

@@ -38,8 +38,8 @@ os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 TRIGGER = "100 milliseconds"
 CASES = pathlib.Path(__file__).resolve().parent / "cases"
 # The order of keys in a case file; rows are written one to a line.
-KEYS = ["name", "about", "seed", "differs", "sources", "tables", "views", "sql", "drop_duplicates", "state_ttl", "mode", "ordered",
-        "output_schema", "batches", "error", "millpond"]
+KEYS = ["name", "about", "seed", "differs", "sources", "tables", "views", "sql", "drop_duplicates", "state_ttl",
+        "mode", "ordered", "output_schema", "batches", "error", "millpond"]
 BATCH_KEYS = ["inputs", "output", "late", "watermark"]
 
 
@@ -350,7 +350,9 @@ def main():
                 print(f"{path.stem}: not recorded: {type(error).__name__}: {error}", flush=True)
                 continue
             seconds = time.time() - started
-            said = recorded.get("error", {}).get("class", "refused") if "error" in recorded else f"{len(case['batches'])} batches"
+            said = f"{len(case['batches'])} batches"
+            if "error" in recorded:
+                said = recorded["error"]["class"] or "refused"
             if arguments.check:
                 if case_text(recorded) != case_text(case):
                     failed.append(path.stem)

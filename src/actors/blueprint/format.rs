@@ -8,12 +8,15 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::registry::{Registry, RegistryAuth, RegistryOptions};
 use crate::codec::{
-    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvOptions, FormatSpec,
-    JsonOptions, TimestampFormat, UnknownFields,
+    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvMode, CsvOptions,
+    DebeziumFormat, DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions,
+    JsonSchemaSource, ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat,
+    UnknownFields,
 };
 use crate::config::{
-    self, ConfigError, FormatSettings, Framing, JsonFormat, RegistrySettings, SchemaOrigin,
-    Settings, SourceSettings, TimeSettings, TimestampSetting,
+    self, AvroFormat, ConfigError, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
+    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    SourceSettings, TimeSettings, TimestampSetting,
 };
 
 use super::find_column;
@@ -23,8 +26,8 @@ pub(super) fn plan_format(
     source: &SourceSettings,
     format: &FormatSettings,
     schema: &SchemaRef,
-) -> Result<FormatSpec, ConfigError> {
-    Ok(match format {
+) -> Result<Option<FormatSpec>, ConfigError> {
+    Ok(Some(match format {
         FormatSettings::Json(json) => {
             FormatSpec::Json(json_options(settings, source, json, schema)?)
         }
@@ -39,32 +42,54 @@ pub(super) fn plan_format(
                 config::CsvHeader::Skip => CsvHeader::Skip,
             },
             null_value: csv.null_value.clone(),
+            trim: csv.trim,
+            mode: match csv.mode {
+                config::CsvMode::Strict => CsvMode::Strict,
+                config::CsvMode::Permissive => CsvMode::Permissive,
+            },
             timestamps: timestamp_format(csv.times.timestamps),
             timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
             zone: csv.times.timezone,
-            ..CsvOptions::default()
         }),
-        FormatSettings::Avro(avro) => FormatSpec::Avro(AvroOptions {
-            writer: match &avro.origin {
-                SchemaOrigin::Registry(registry) => {
-                    AvroWriter::Registry(plan_registry(settings, source, registry)?)
-                }
-                SchemaOrigin::File(path) => AvroWriter::Schema {
-                    schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
-                        AvroSchema::parse(text)
-                    })?),
-                    framed: avro.framing == Framing::Confluent,
-                },
-            },
-            defaults: None,
-        }),
+        FormatSettings::Avro(avro) => FormatSpec::Avro(avro_options(settings, source, avro)?),
         FormatSettings::Text => FormatSpec::Text,
         FormatSettings::Raw => FormatSpec::Raw,
-        _ => {
-            let path = ["sources", &source.name, "format", "type"];
-            return Err(settings.error_at(&path, "not wired yet", None));
+        FormatSettings::JsonSchema(format) => FormatSpec::JsonSchema(JsonSchemaOptions {
+            schema: match &format.origin {
+                SchemaOrigin::Registry(registry) => {
+                    JsonSchemaSource::Registry(plan_registry(settings, source, registry)?)
+                }
+                SchemaOrigin::File(path) => JsonSchemaSource::Schema {
+                    text: read_schema(settings, source, "schema_file", path, |text| {
+                        Ok(Arc::from(text))
+                    })?,
+                    framed: format.framing == Framing::Confluent,
+                },
+            },
+            validate: format.validate,
+            json: json_options(settings, source, &format.json, schema)?,
+        }),
+        FormatSettings::Protobuf(format) => {
+            FormatSpec::Protobuf(protobuf_options(settings, source, format)?)
         }
-    })
+        FormatSettings::Debezium(format) => {
+            let inner = match &format.payload {
+                DebeziumPayload::Json { json, decimals } => DebeziumFormat::Json {
+                    json: json_options(settings, source, json, schema)?,
+                    decimals: match decimals {
+                        DecimalSetting::Text => DecimalFormat::Text,
+                        DecimalSetting::Base64 => DecimalFormat::Base64,
+                    },
+                },
+                DebeziumPayload::Avro(avro) => {
+                    DebeziumFormat::Avro(avro_options(settings, source, avro)?)
+                }
+            };
+            FormatSpec::Debezium(DebeziumOptions::new(inner))
+        }
+        // Files that are columns already.
+        FormatSettings::Parquet => return Ok(None),
+    }))
 }
 
 /// Reads a schema from a file that the configuration names.
@@ -81,6 +106,86 @@ pub(super) fn read_schema<T>(
     let text = std::fs::read_to_string(path)
         .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
     parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
+}
+
+fn avro_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    avro: &AvroFormat,
+) -> Result<AvroOptions, ConfigError> {
+    let writer = match &avro.origin {
+        SchemaOrigin::Registry(registry) => {
+            AvroWriter::Registry(plan_registry(settings, source, registry)?)
+        }
+        SchemaOrigin::File(path) => AvroWriter::Schema {
+            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
+                AvroSchema::parse(text)
+            })?),
+            framed: avro.framing == Framing::Confluent,
+        },
+    };
+    Ok(AvroOptions { writer, defaults: None })
+}
+
+fn protobuf_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    format: &ProtobufFormat,
+) -> Result<ProtobufOptions, ConfigError> {
+    let framed = format.framing == Framing::Confluent;
+    let fail = |key: &str, message: String| {
+        settings.error_at(&["sources", &source.name, "format", key], message, None)
+    };
+    let schema = match &format.origin {
+        ProtobufOrigin::Registry(registry) => {
+            ProtobufSource::Registry(plan_registry(settings, source, registry)?)
+        }
+        ProtobufOrigin::DescriptorFile(path) => {
+            let key = "descriptor_file";
+            let bytes = std::fs::read(path)
+                .map_err(|error| fail(key, format!("cannot read {}: {error}", path.display())))?;
+            let schema = ProtobufSchema::from_descriptor_set(&bytes)
+                .map_err(|error| fail(key, format!("{}: {error}", path.display())))?;
+            ProtobufSource::Schema { schema: Arc::new(schema), framed }
+        }
+        ProtobufOrigin::ProtoFile(path) => {
+            let key = "proto_file";
+            let imports = imports_of(path).map_err(|error| fail(key, error))?;
+            let schema = read_schema(settings, source, key, path, |text| {
+                ProtobufSchema::compile(text, &imports)
+            })?;
+            ProtobufSource::Schema { schema: Arc::new(schema), framed }
+        }
+    };
+    if let (ProtobufSource::Schema { schema, .. }, Some(message)) = (&schema, &format.message) {
+        schema.message(message).map_err(|error| fail("message", error.to_string()))?;
+    }
+    Ok(ProtobufOptions { schema, message: format.message.clone() })
+}
+
+/// The files that a `.proto` file imports, directly or not, found beside it.
+fn imports_of(path: &Path) -> Result<Vec<(String, Arc<str>)>, String> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let mut imports: Vec<(String, Arc<str>)> = Vec::new();
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let mut waiting = vec![read(path)?];
+    while let Some(text) = waiting.pop() {
+        for line in text.lines() {
+            let Some(rest) = line.trim().strip_prefix("import") else { continue };
+            let Some(name) = rest.split('"').nth(1) else { continue };
+            let known = imports.iter().any(|(known, _)| known == name);
+            if known || name.starts_with("google/protobuf/") {
+                continue;
+            }
+            let text = read(&directory.join(name))?;
+            imports.push((name.to_owned(), Arc::from(text.as_str())));
+            waiting.push(text);
+        }
+    }
+    Ok(imports)
 }
 
 fn plan_registry(
@@ -102,7 +207,7 @@ pub(super) fn registry_client(registry: &RegistrySettings) -> Result<Arc<Registr
         None => None,
     };
     let options = RegistryOptions {
-        urls: vec![registry.url.clone()],
+        urls: registry.urls.clone(),
         auth: match &registry.auth {
             config::RegistryAuth::None {} => RegistryAuth::None,
             config::RegistryAuth::Basic { username, password } => RegistryAuth::Basic {

@@ -15,6 +15,8 @@ use arrow::datatypes::SchemaRef;
 
 use crate::config::{ConfigErrors, Settings};
 use crate::graph::Graph;
+use crate::sink::TargetSpec;
+use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
@@ -70,7 +72,7 @@ impl Blueprint {
         if !errors.is_empty() {
             return Err(errors.into());
         }
-        let planned = query::plan_queries(&settings, &sources)?;
+        let planned = query::plan_queries(&settings, &sources, &[])?;
         let names = sources.iter().map(|source| source.name.clone()).collect();
         let plans = planned.iter().map(|(_, plan)| plan.clone()).collect();
         let graph = Graph::new(names, plans)
@@ -114,6 +116,22 @@ impl Blueprint {
     /// The table of dead letters, if there is one.
     pub fn dead_letters(&self) -> Option<usize> {
         self.sinks.iter().position(|sink| sink.feeds_from == Feeds::DeadLetters)
+    }
+
+    /// What memory sinks fill, by sink.
+    pub fn memory_tables(&self) -> BTreeMap<String, Arc<MemoryTable>> {
+        self.sinks
+            .iter()
+            .filter_map(|sink| match &sink.target {
+                SinkTarget::Staged(staged) => match &staged.spec {
+                    TargetSpec::Memory(memory) => {
+                        Some((sink.sink.to_string(), memory.table.clone()))
+                    }
+                    _ => None,
+                },
+                SinkTarget::Table(_) => None,
+            })
+            .collect()
     }
 
     /// Each operator's fingerprint, by name.

@@ -11,13 +11,17 @@ use crate::codec::{
     text_schema,
 };
 use crate::config::{
-    AfterFile, ConfigError, FileCompression, FileOrder, FilesSettings, FormatSettings,
-    KafkaSettings, MetadataField, Settings, SourceKind, SourceSettings, StartOffset, StartPosition,
+    self, AfterFile, ConfigError, DeltaSourceSettings, FileCompression, FileOrder, FilesSettings,
+    FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind, SourceSettings,
+    StartOffset, StartPosition,
 };
+use crate::source::delta::{DeltaOptions, DeltaSource, DeltaStart, Rewrites};
 use crate::source::files::{
     After, Compression, CsvFraming, FileFormat, FilesOptions, FilesSource, Framing, Order,
 };
 use crate::source::kafka::{KafkaOptions, Start, StartAt};
+use crate::source::rate::{RateOptions, RateSource};
+use crate::source::socket::{SocketOptions, SocketSource};
 use crate::source::{PartitionId, SourceError, SplitReader};
 use crate::sql::SourceTable;
 
@@ -52,6 +56,12 @@ pub enum SourceInput {
     Kafka(KafkaOptions),
     /// Where the files are, and how they are read.
     Files(FilesOptions),
+    /// Who sends lines.
+    Socket(SocketOptions),
+    /// How many rows are made.
+    Rate(RateOptions),
+    /// Which table, and from where on.
+    Delta(DeltaOptions),
 }
 
 impl SourceInput {
@@ -60,6 +70,9 @@ impl SourceInput {
         match self {
             Self::Kafka(_) => "kafka",
             Self::Files(_) => "files",
+            Self::Socket(_) => "socket",
+            Self::Rate(_) => "rate",
+            Self::Delta(_) => "delta",
         }
     }
 
@@ -68,6 +81,9 @@ impl SourceInput {
         match self {
             Self::Kafka(options) => format!("{} at {}", options.topics.join(", "), options.brokers),
             Self::Files(options) => options.path.clone(),
+            Self::Socket(options) => format!("{}:{}", options.host, options.port),
+            Self::Rate(options) => format!("{} rows/s", options.rows_per_second),
+            Self::Delta(options) => options.path.clone(),
         }
     }
 }
@@ -132,6 +148,22 @@ impl SourceBlueprint {
                 }
                 Ok(Box::new(FilesSource::open(options, &dir, self.name.clone())?))
             }
+            SourceInput::Socket(options) => Ok(Box::new(SocketSource::open(options.clone())?)),
+            SourceInput::Rate(options) => {
+                let options = RateOptions { projection: self.own_columns(), ..options.clone() };
+                Ok(Box::new(RateSource::open(&options, &dir, self.name.clone())?))
+            }
+            SourceInput::Delta(options) => {
+                let mut options = options.clone();
+                if once {
+                    options.max_files_per_trigger = None;
+                }
+                let columns = self.own_columns();
+                let declared = self.schema.fields().len() - self.metadata.len();
+                let schema = self.schema.fields()[..declared].to_vec();
+                let schema = Arc::new(Schema::new(schema));
+                Ok(Box::new(DeltaSource::open(options, &schema, &columns, &dir, &self.name)?))
+            }
             SourceInput::Kafka(options) => Err(SourceError::Option {
                 option: "topics",
                 problem: format!("{} are read by a group", options.topics.join(", ")),
@@ -144,7 +176,10 @@ impl SourceBlueprint {
     pub fn only_partition(&self) -> Option<PartitionId> {
         match &self.input {
             SourceInput::Kafka(_) => None,
-            SourceInput::Files(_) => Some(PartitionId::new(self.name.clone(), "0")),
+            SourceInput::Files(_)
+            | SourceInput::Socket(_)
+            | SourceInput::Rate(_)
+            | SourceInput::Delta(_) => Some(PartitionId::new(self.name.clone(), "0")),
         }
     }
 
@@ -172,31 +207,52 @@ pub(super) fn plan_source(
     settings: &Settings,
     source: &SourceSettings,
 ) -> Result<SourceBlueprint, ConfigError> {
-    let not_wired = || settings.error_at(&["sources", &source.name, "type"], "not wired yet", None);
     let declared = match &source.schema_text {
         Some(text) => Some(parse_schema(text).map_err(|error| {
             settings.error_at_schema(source, error.offset, error.message.clone(), None)
         })?),
         None => None,
     };
-    let declared = match (declared, &source.format) {
-        (Some(declared), _) => declared,
-        (None, Some(FormatSettings::Text)) => text_schema(),
-        (None, Some(FormatSettings::Raw)) => raw_schema(),
-        (None, _) => return Err(not_wired()),
+    let declared = match (declared, &source.format, &source.kind) {
+        (Some(declared), ..) => declared,
+        (None, Some(FormatSettings::Text), _) => text_schema(),
+        (None, Some(FormatSettings::Raw), _) => raw_schema(),
+        (None, _, SourceKind::Rate(_)) => RateSource::schema(),
+        (None, _, SourceKind::Delta(delta)) => {
+            DeltaSource::schema(&delta_options(delta)).map_err(|error| {
+                let help = "declare the columns as `schema`, to plan without the table".to_owned();
+                let path = ["sources", &source.name, "path"];
+                settings.error_at(&path, error.to_string(), Some(help))
+            })?
+        }
+        (None, ..) => {
+            return Err(settings.error_at(&["sources", &source.name], "it has no schema", None));
+        }
     };
     let (schema, metadata) = with_metadata(&declared, source);
     let watermark = plan_watermark(settings, source, &schema)?;
     let format = match &source.format {
-        Some(FormatSettings::Parquet) | None => None,
-        Some(format) => Some(plan_format(settings, source, format, &declared)?),
+        Some(format) => plan_format(settings, source, format, &declared)?,
+        None => None,
     };
     let input = match &source.kind {
         SourceKind::Kafka(kafka) => SourceInput::Kafka(kafka_options(settings, source, kafka)),
         SourceKind::Files(files) => {
             SourceInput::Files(files_options(source, files, format.as_ref(), &declared))
         }
-        _ => return Err(not_wired()),
+        SourceKind::Socket(socket) => SourceInput::Socket(SocketOptions {
+            first_pause: socket.initial_backoff,
+            max_pause: socket.max_backoff,
+            max_line_bytes: source.max_record_bytes,
+            skip_blank: !matches!(format, Some(FormatSpec::Text)),
+            ..SocketOptions::new(socket.host.clone(), socket.port)
+        }),
+        SourceKind::Rate(rate) => SourceInput::Rate(RateOptions {
+            rows_per_second: rate.rows_per_second,
+            ramp_up: rate.ramp_up,
+            ..RateOptions::default()
+        }),
+        SourceKind::Delta(delta) => SourceInput::Delta(delta_options(delta)),
     };
     Ok(SourceBlueprint {
         name: source.name.as_str().into(),
@@ -228,6 +284,7 @@ fn with_metadata(
             MetadataField::Partition => MetadataColumn::Partition,
             MetadataField::Offset => MetadataColumn::Offset,
             MetadataField::Timestamp => MetadataColumn::Timestamp,
+            MetadataField::TimestampType => MetadataColumn::TimestampType,
             MetadataField::Key => MetadataColumn::Key,
             MetadataField::Headers => MetadataColumn::Headers,
             MetadataField::File => MetadataColumn::File,
@@ -264,12 +321,33 @@ fn plan_watermark(
     }))
 }
 
+fn delta_options(delta: &DeltaSourceSettings) -> DeltaOptions {
+    DeltaOptions {
+        start: match delta.start {
+            config::DeltaStart::Snapshot => DeltaStart::Snapshot,
+            config::DeltaStart::Latest => DeltaStart::Latest,
+            config::DeltaStart::Version(version) => DeltaStart::Version(version),
+            config::DeltaStart::Timestamp(us) => DeltaStart::Timestamp(us),
+        },
+        change_feed: delta.change_feed,
+        rewrites: Rewrites {
+            ignore_deletes: delta.ignore_deletes,
+            ignore_changes: delta.ignore_changes,
+            skip_change_commits: delta.skip_change_commits,
+        },
+        max_files_per_trigger: Some(delta.max_files_per_trigger),
+        poll_interval: delta.poll_interval,
+        ..DeltaOptions::new(delta.path.clone())
+    }
+}
+
 fn files_options(
     source: &SourceSettings,
     files: &FilesSettings,
     format: Option<&FormatSpec>,
     declared: &SchemaRef,
 ) -> FilesOptions {
+    let multiline = matches!(&source.format, Some(FormatSettings::Csv(csv)) if csv.multiline);
     let framing = match format {
         None => {
             let (schema, projection) = (declared.clone(), Vec::new());
@@ -277,7 +355,8 @@ fn files_options(
         }
         Some(FormatSpec::Csv(csv)) => Framing::Csv(CsvFraming {
             delimiter: csv.delimiter,
-            quote: csv.quote,
+            // Only inside of quotes can a record go over several lines.
+            quote: csv.quote.filter(|_| multiline),
             escape: csv.escape,
             comment: csv.comment,
             header: csv.header != CsvHeader::None,

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::actors::alignment::Aligner;
 use crate::actors::anomaly_detector::{AnomalyDetector, operator_name, split_state};
-use crate::actors::blueprint::SinkBlueprint;
+use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
 };
@@ -89,13 +89,25 @@ impl Builder<'_> {
         let name = sink_name(described);
         let health = self.enter(name.clone());
         let retry = retrying(self.parts, described, health.clone());
+        let finish = match &described.target {
+            SinkTarget::Staged(target) => match &target.finish {
+                Some(plan) => {
+                    let finish = plan
+                        .bind(&described.sink, &target.schema)
+                        .map_err(|error| StartError::Other(error.to_string()))?;
+                    Some((finish, Vec::new()))
+                }
+                None => None,
+            },
+            SinkTarget::Table(_) => None,
+        };
         let writer = SinkWriter {
             sink: described.sink.clone(),
             name: name.clone(),
             health: health.clone(),
             supervision: self.supervision.clone(),
             aligner: Aligner::new(inputs.total()),
-            work: Some(Box::new(StagedWork { staged, retry })),
+            work: Some(Box::new(StagedWork { staged, retry, finish })),
             checkpoint: checkpoint.clone(),
         };
         let address = self.spawn(arbiter, name, move || writer).await?;

@@ -103,12 +103,10 @@ impl AvroSchema {
     pub fn parse_with(text: &str, references: &[&str]) -> Result<Self, CodecError> {
         let mut parser = Parser::default();
         let mut parse = |text: &str| {
-            // A schema that is one name may be written without quotes in a registry's answer.
+            // A primitive's name is sometimes registered without its quotes.
             let value = match serde_json::from_str(text) {
                 Ok(value) => value,
-                Err(_) if text.trim().chars().all(|c| c.is_ascii_alphanumeric()) => {
-                    Value::String(text.trim().to_owned())
-                }
+                Err(_) if primitive(text.trim()).is_some() => Value::String(text.trim().to_owned()),
                 Err(error) => return Err(format!("not JSON: {error}")),
             };
             parser.node(&value, "", 0)

@@ -47,6 +47,17 @@ use crate::source::Record;
 pub struct DebeziumOptions {
     /// What envelopes are written in.
     pub format: DebeziumFormat,
+    /// The column that holds the operation, a STRING. Default: `_op`.
+    pub op_column: String,
+    /// The column that holds the time of the event, a TIMESTAMP. Default: `_ts`.
+    pub ts_column: String,
+}
+
+impl DebeziumOptions {
+    /// The defaults, for envelopes in this format.
+    pub fn new(format: DebeziumFormat) -> Self {
+        Self { format, op_column: "_op".to_owned(), ts_column: "_ts".to_owned() }
+    }
 }
 
 /// What Debezium's envelopes are written in.
@@ -82,19 +93,23 @@ enum About {
 }
 
 impl About {
-    fn of(field: &Field) -> Result<Option<Self>, CodecError> {
-        let (about, wanted) = match field.name().as_str() {
-            "_op" => (Self::Op, DataType::Utf8),
-            "_ts" => (Self::Ts, MetadataColumn::Timestamp.data_type()),
-            "_source_ts" => (Self::SourceTs, MetadataColumn::Timestamp.data_type()),
-            _ => return Ok(None),
+    fn of(field: &Field, options: &DebeziumOptions) -> Result<Option<Self>, CodecError> {
+        let name = field.name();
+        let (about, wanted) = if *name == options.op_column {
+            (Self::Op, DataType::Utf8)
+        } else if *name == options.ts_column {
+            (Self::Ts, MetadataColumn::Timestamp.data_type())
+        } else if name == "_source_ts" {
+            (Self::SourceTs, MetadataColumn::Timestamp.data_type())
+        } else {
+            return Ok(None);
         };
         match *field.data_type() == wanted {
             true => Ok(Some(about)),
             false => Err(CodecError::UnsupportedType {
                 column: field.name().clone(),
                 data_type: field.data_type().to_string(),
-                format: "a Debezium event (_op is STRING, _ts and _source_ts are TIMESTAMP)",
+                format: "a Debezium event (its operation is STRING, its times are TIMESTAMP)",
             }),
         }
     }
@@ -194,7 +209,7 @@ impl DebeziumDecoder {
         projection: &[usize],
         options: &DebeziumOptions,
     ) -> Result<Self, CodecError> {
-        let about = schema.fields().iter().map(|field| About::of(field));
+        let about = schema.fields().iter().map(|field| About::of(field, options));
         let about = about.collect::<Result<Vec<_>, _>>()?;
         let output: SchemaRef = schema.project(projection)?.into();
         let what = |index: usize| about.get(index).copied().flatten();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use self::client::Client;
+pub(super) use self::client::base64;
 pub use self::error::RegistryError;
 use super::{Reason, RecordError};
 

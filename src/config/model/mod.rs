@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 pub use format::{
-    AvroFormat, CsvFormat, CsvHeader, DebeziumFormat, DebeziumPayload, FormatSettings, Framing,
-    JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin, RegistryAuth, RegistrySettings,
-    SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
+    AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
+    RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
 pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
 pub use sink::{

@@ -1,5 +1,7 @@
 //! The keys of a sink of `type = "kafka"`.
 
+use std::time::Duration;
+
 use super::super::diagnostics::ConfigError;
 use super::super::format::{TIMESTAMPS, registry};
 use super::super::model::{
@@ -14,7 +16,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
     let topic = topic(section);
     let key = either(section, "key", "key_column");
     let key = match key {
-        Some(true) => KafkaKey::Columns(section.some_columns("key", COLUMNS)),
+        Some(true) => match section.some_columns("key", COLUMNS).as_slice() {
+            [one] => KafkaKey::Column(one.clone()),
+            several => KafkaKey::Columns(several.to_vec()),
+        },
         Some(false) => section.text("key_column", COLUMN).map_or(KafkaKey::None, KafkaKey::Column),
         None => KafkaKey::None,
     };
@@ -31,6 +36,11 @@ pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
         section.forbid(&["timestamps"], message, "`value = \"json\"`, or no `timestamps`");
     }
     let timestamp_column = section.text("timestamp_column", COLUMN);
+    let partition_column = section.text("partition_column", COLUMN);
+    let tombstone_column = section.text("tombstone_column", COLUMN);
+    let second = Duration::from_secs(1);
+    let transaction_timeout =
+        section.duration("transaction_timeout", 60 * second, second, 900 * second);
     let transactional_id = section.text("transactional_id", "the name of a transactional producer");
     let options = options(&section.section("options"), Client::Producer);
     Some(KafkaSinkSettings {
@@ -41,6 +51,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
         value: value?,
         timestamps,
         timestamp_column,
+        partition_column,
+        tombstone_column,
+        transaction_timeout,
         transactional_id,
         options,
     })

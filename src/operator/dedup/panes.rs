@@ -12,8 +12,8 @@ use crate::operator::segment::Saved;
 
 /// Panes in the time that keys are kept: so much more than is needed stays in memory.
 const PANES: i64 = 16;
-/// A pane is not shorter than 2^20 us, about a second: each costs a segment an epoch.
-const MIN_SHIFT: u32 = 20;
+/// A pane is not shorter than 2^22 us, about four seconds: each costs a segment an epoch.
+const MIN_SHIFT: u32 = 22;
 /// About 17 s: the delay of the watermark, which sets how long keys are kept then, is not known.
 const WATERMARK_SHIFT: u32 = 24;
 

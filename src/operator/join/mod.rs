@@ -18,15 +18,17 @@ mod pane;
 mod plan;
 mod segment;
 mod side;
+mod snapshot;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 
 use self::filter::PairFilter;
@@ -34,12 +36,14 @@ use self::index::RowRef;
 use self::pairs::{Pairs, Sources};
 use self::plan::SideName;
 pub use self::plan::{JoinKind, JoinPlan, JoinSide};
-use self::segment::{Addition, Image, Images, encode};
-use self::side::{Arriving, Expiry, Reached, Side, with_nulls};
-use super::keyed::{KeyLayout, KeyRouter, bad_plan, of_shard, present_keys};
+use self::segment::Images;
+use self::side::{Expiry, Reached, Side};
+use self::snapshot::segment_schema;
+use self::stored::{Arriving, with_nulls};
+use super::keyed::{KeyLayout, KeyRouter, bad_plan, present_keys};
 use super::segment::Saved;
 use super::wall::WallClock;
-use super::{Closed, Merged, Operator, OperatorError, Router, Segment, StateDelta, StateStats};
+use super::{Closed, Merged, Operator, OperatorError, Router, StateDelta, StateStats};
 use crate::sql::{BatchClock, new_batch, nullable_schema};
 
 /// One shard of a join.
@@ -72,8 +76,8 @@ impl JoinPlan {
 
     pub(crate) fn operator_on(&self, clock: WallClock) -> Result<Join, OperatorError> {
         let failed = OperatorError::evaluate(&self.query);
-        let left = self.side(&self.left)?;
-        let right = self.side(&self.right)?;
+        let left = self.side(&self.left, &self.right)?;
+        let right = self.side(&self.right, &self.left)?;
         let types = [left.layout.key_types(), right.layout.key_types()];
         let same = types[0].len() == types[1].len()
             && types[0].iter().zip(&types[1]).all(|(left, right)| left.equals_datatype(right));
@@ -108,22 +112,26 @@ impl JoinPlan {
         })
     }
 
-    fn side(&self, side: &JoinSide) -> Result<Side, OperatorError> {
-        let failed = OperatorError::evaluate(&self.query);
-        let layout =
-            KeyLayout::new(&side.input, &side.keys, side.time.as_ref()).map_err(&failed)?;
-        let expiry = match (side.keep_us, self.ttl_us) {
-            (Some(_), _) if layout.time.is_none() => {
-                return Err(bad_plan(
-                    &self.query,
-                    "rows that are kept by event time need a column with the event time",
-                ));
-            }
+    fn expiry(&self, side: &JoinSide) -> Expiry {
+        match (side.keep_us, self.ttl_us) {
             (Some(keep), _) => Expiry::Event(keep),
             (None, Some(ttl)) => Expiry::Wall(ttl.max(0)),
             (None, None) => Expiry::Never,
-        };
-        Side::new(layout, expiry).map_err(failed)
+        }
+    }
+
+    fn side(&self, side: &JoinSide, other: &JoinSide) -> Result<Side, OperatorError> {
+        let failed = OperatorError::evaluate(&self.query);
+        let layout =
+            KeyLayout::new(&side.input, &side.keys, side.time.as_ref()).map_err(&failed)?;
+        let expiry = self.expiry(side);
+        if layout.time.is_none() && matches!(expiry, Expiry::Event(_)) {
+            return Err(bad_plan(
+                &self.query,
+                "rows that are kept by event time need a column with the event time",
+            ));
+        }
+        Side::new(layout, expiry, expiry.shift(self.expiry(other))).map_err(failed)
     }
 
     /// What stands beside each sender of input 0 (left) or 1 (right).
@@ -139,14 +147,6 @@ impl JoinPlan {
         let drop_null_keys = !self.kind.preserves(name);
         KeyRouter::new(&self.query, &side.input, &side.keys, side.time.as_ref(), drop_null_keys)
     }
-}
-
-fn segment_schema(side: &Side) -> SchemaRef {
-    let mut fields: Vec<_> = side.layout.schema.fields().iter().cloned().collect();
-    if let Expiry::Wall(_) = side.expiry {
-        fields.push(Arc::new(Field::new("came", DataType::Int64, true)));
-    }
-    Arc::new(Schema::new(fields))
 }
 
 impl Join {
@@ -318,88 +318,6 @@ impl Join {
         }
         Ok(())
     }
-
-    fn snapshot_side(&mut self, name: SideName, segments: &mut Vec<Segment>) -> Result<()> {
-        let side = &mut self.sides[name.number()];
-        let schema = &self.segment_schemas[name.number()];
-        let mut panes = std::mem::take(&mut side.panes);
-        let written = panes.iter_mut().filter(|(_, pane)| pane.is_dirty()).try_for_each(
-            |(start, pane)| -> Result<()> {
-                let whole = pane.saved.is_whole_due(pane.rows);
-                let first = if whole { 0 } else { pane.saved.rows };
-                let matched = match whole {
-                    true => {
-                        pane.take_flags(0);
-                        (0..pane.rows).filter(|row| pane.is_matched(*row)).collect()
-                    }
-                    false => pane.take_flags(first),
-                };
-                let rows = side
-                    .rows_from(pane, first)
-                    .into_iter()
-                    .map(|(rows, times)| {
-                        let mut columns = rows.columns().to_vec();
-                        if columns.len() < schema.fields().len() {
-                            columns.push(Arc::new(Int64Array::from(times.to_vec())));
-                        }
-                        new_batch(schema, columns, rows.num_rows())
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                let addition = Addition {
-                    writer: self.writer,
-                    pane: *start | name.number() as i64,
-                    first,
-                    matched: &matched,
-                    rows: &rows,
-                };
-                let bytes = encode(schema, &addition)?;
-                let groups = rows.iter().map(RecordBatch::num_rows).sum();
-                segments.push(Segment { pane: addition.pane, whole, bytes, groups });
-                pane.saved.wrote(whole, pane.rows);
-                Ok(())
-            },
-        );
-        self.sides[name.number()].panes = panes;
-        written
-    }
-
-    fn restore_pane(&mut self, pane: i64, image: &Image, keep: (usize, usize)) -> Result<()> {
-        let number = (pane & 1) as usize;
-        let name = if number == 0 { SideName::Left } else { SideName::Right };
-        let side = &mut self.sides[number];
-        let drops_matched = self.kind == JoinKind::LeftSemi;
-        let mut first = 0;
-        for batch in &image.rows {
-            let count = batch.num_rows();
-            let matched: Vec<bool> =
-                (first..first + count).map(|row| image.matched.get(row)).collect();
-            first += count;
-            let width = side.layout.schema.fields().len();
-            let rows = new_batch(&side.layout.schema, batch.columns()[..width].to_vec(), count)?;
-            let key_arrays = side.layout.key_arrays(&rows);
-            let own = of_shard(&key_arrays, count, keep)?;
-            let keys = side.codec.encode(&key_arrays)?;
-            let present = present_keys(&key_arrays);
-            let times = match (side.expiry, side.layout.times(&rows)) {
-                (Expiry::Wall(_), _) => {
-                    batch.column(width).as_primitive::<Int64Type>().values().clone()
-                }
-                (_, Some(times)) => times.to_vec().into(),
-                (_, None) => ScalarBuffer::default(),
-            };
-            let arriving = Arriving {
-                rows: &rows,
-                keys: &keys,
-                present: present.as_ref(),
-                times,
-                matched: if self.kind.tracks(name) { &matched } else { &[] },
-            };
-            side.store(&arriving, |row| {
-                own.as_ref().is_none_or(|own| own.value(row)) && !(drops_matched && matched[row])
-            })?;
-        }
-        Ok(())
-    }
 }
 
 impl Operator for Join {
@@ -488,5 +406,22 @@ impl Operator for Join {
 
     fn watermark(&self) -> Option<i64> {
         self.watermark
+    }
+
+    /// A row that is kept comes out when its partner arrives or when it is due, by which time the
+    /// watermark has passed its event time by as much as it is kept. Like Spark's
+    /// `produceOutputWatermark`, the lower of both sides, since what follows may go by either.
+    fn output_watermark(&self) -> Option<i64> {
+        let mark = self.watermark?;
+        if mark == i64::MAX {
+            return Some(mark);
+        }
+        let shown = if self.kind == JoinKind::LeftSemi { 1 } else { 2 };
+        let behind = self.sides[..shown].iter().filter_map(|side| match side.expiry {
+            // A row that is not due has a time of at least this, and late is what is not after.
+            Expiry::Event(keep) => Some(mark.saturating_sub(keep).saturating_sub(1)),
+            Expiry::Never | Expiry::Wall(_) => None,
+        });
+        behind.chain([mark]).min()
     }
 }

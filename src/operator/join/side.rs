@@ -7,23 +7,21 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::{concat_batches, filter_record_batch, interleave, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use datafusion::common::{Result, exec_err};
 
 use super::index::{RowIndex, RowRef};
 use super::pane::Pane;
-use crate::operator::keyed::{EncodedKeys, KeyBytes, KeyCodec, KeyLayout, hash_key};
-use crate::sql::new_batch;
+use super::stored::{Arriving, Gather, Stored, is_wasteful, locate};
+use crate::operator::keyed::{KeyBytes, KeyCodec, KeyLayout, hash_key};
 
 /// Panes in the time that rows are kept: so much more than is needed stays in memory.
 const PANES: i64 = 16;
-/// A pane is not shorter than 2^22 us, about four seconds: each costs a segment an epoch.
-const MIN_SHIFT: u32 = 22;
+/// A pane is not shorter than 2^24 us, about 17 s: each costs a segment an epoch, and how far rows
+/// come ahead of the watermark is not known.
+const MIN_SHIFT: u32 = 24;
 /// About 71 minutes, for rows that are kept for ever.
 const NEVER_SHIFT: u32 = 32;
 /// Batches with fewer rows than this are small ...
@@ -62,53 +60,19 @@ impl Expiry {
         }
     }
 
-    fn shift(self) -> u32 {
-        match self {
-            Self::Never => NEVER_SHIFT,
-            Self::Event(keep) | Self::Wall(keep) => {
-                (keep.max(0) / PANES).checked_ilog2().unwrap_or(0).max(MIN_SHIFT)
-            }
+    /// The length of panes, as a power of two of microseconds. A side that keeps its rows for less
+    /// than the other cuts them as coarsely: it is the other one that sets the size of the state.
+    pub(super) fn shift(self, other: Self) -> u32 {
+        let keep = |expiry| match expiry {
+            Self::Never => 0,
+            Self::Event(keep) | Self::Wall(keep) => keep.max(0),
+        };
+        if self == Self::Never {
+            return NEVER_SHIFT;
         }
+        let longer = keep(self).max(keep(other));
+        (longer / PANES).checked_ilog2().unwrap_or(0).max(MIN_SHIFT)
     }
-}
-
-/// Rows of one pane that lie together.
-struct Stored {
-    pane: i64,
-    /// The number that the first row has in the pane.
-    first: usize,
-    /// As the router made them.
-    rows: RecordBatch,
-    keys: KeyBytes,
-    /// What each row's expiry counts from; empty if it has none.
-    times: ScalarBuffer<i64>,
-    bytes: usize,
-}
-
-impl Stored {
-    fn new(
-        pane: i64,
-        first: usize,
-        rows: RecordBatch,
-        keys: KeyBytes,
-        times: ScalarBuffer<i64>,
-    ) -> Self {
-        let bytes = rows.get_array_memory_size() + keys.size() + size_of::<Self>();
-        Self { pane, first, rows, keys, times, bytes }
-    }
-}
-
-/// What is to be stored of a batch.
-pub(super) struct Arriving<'a> {
-    /// As the router made it.
-    pub(super) rows: &'a RecordBatch,
-    pub(super) keys: &'a EncodedKeys,
-    /// The rows without a NULL among their keys; `None`: all.
-    pub(super) present: Option<&'a NullBuffer>,
-    /// What each row's expiry counts from; empty if it has none.
-    pub(super) times: ScalarBuffer<i64>,
-    /// Rows that something matched; empty: none.
-    pub(super) matched: &'a [bool],
 }
 
 /// The rows of one input.
@@ -128,12 +92,12 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(layout: KeyLayout, expiry: Expiry) -> Result<Self> {
+    pub(super) fn new(layout: KeyLayout, expiry: Expiry, shift: u32) -> Result<Self> {
         Ok(Self {
             codec: KeyCodec::new(&layout.key_types())?,
             layout,
             expiry,
-            shift: expiry.shift(),
+            shift,
             stored: vec![],
             free: vec![],
             panes: BTreeMap::new(),
@@ -468,59 +432,4 @@ impl Side {
         let slots = self.stored.capacity() * size_of::<Option<Stored>>();
         self.bytes + self.index.size() + panes + slots
     }
-}
-
-/// Where the row of this number in a pane is.
-fn locate(stored: &[Option<Stored>], pane: &Pane, row: usize) -> Option<RowRef> {
-    let first = |slot: u32| stored[slot as usize].as_ref().map_or(0, |stored| stored.first);
-    let at = pane.batches.partition_point(|slot| first(*slot) <= row).checked_sub(1)?;
-    let slot = pane.batches[at];
-    Some(RowRef::new(slot, (row - first(slot)) as u32))
-}
-
-/// Whether a batch holds on to much more memory than its rows need, being a slice of a larger one.
-fn is_wasteful(rows: &RecordBatch) -> bool {
-    let needed: usize = rows
-        .columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX / 64))
-        .sum();
-    rows.columns().iter().map(|column| column.get_buffer_memory_size()).sum::<usize>()
-        > needed.saturating_mul(2).saturating_add(4_096)
-}
-
-/// Stored rows to be put side by side.
-pub(super) struct Gather<'a> {
-    batches: Vec<&'a RecordBatch>,
-    places: Vec<(usize, usize)>,
-}
-
-impl Gather<'_> {
-    /// One column of them.
-    pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {
-        let arrays: Vec<&dyn Array> =
-            self.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
-        Ok(interleave(&arrays, &self.places)?)
-    }
-}
-
-/// Rows of one side with NULLs for the columns of the other.
-pub(super) fn with_nulls(
-    output: &SchemaRef,
-    columns: Vec<ArrayRef>,
-    columns_first: bool,
-) -> Result<RecordBatch> {
-    let rows = columns.first().map_or(0, |column| column.len());
-    let fields = output.fields();
-    let null = |field: &Arc<arrow::datatypes::Field>| {
-        arrow::array::new_null_array(field.data_type(), rows)
-    };
-    let others = fields.len() - columns.len();
-    let columns = if columns_first {
-        let nulls = fields[columns.len()..].iter().map(null);
-        columns.into_iter().chain(nulls.collect::<Vec<_>>()).collect()
-    } else {
-        fields[..others].iter().map(null).chain(columns).collect()
-    };
-    new_batch(output, columns, rows)
 }

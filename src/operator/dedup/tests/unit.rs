@@ -130,6 +130,28 @@ fn keys_are_kept_by_processing_time() {
     assert_eq!(feed(&mut state, &plan, &[row(5, 1, "a")]).0, [5]);
 }
 
+/// Shards stop at a barrier with different watermarks, and are restored at the oldest.
+#[test]
+fn a_key_that_was_seen_again_is_restored_with_its_later_time() {
+    let plan = dedup_plan(vec![col("t.k")], Keep::EventTime { us: 10 * SECOND });
+    let mut state = plan.operator().unwrap();
+    feed(&mut state, &plan, &[row(1, 20, "a")]);
+    let mut segments = state.snapshot().unwrap().segments;
+    advance(&mut state, 30);
+    assert_eq!(feed(&mut state, &plan, &[row(2, 35, "a")]).0, [2]);
+    let delta = state.snapshot().unwrap();
+    assert!(delta.closed.is_empty(), "both are in the checkpoint");
+    segments.extend(delta.segments);
+    for _ in 0..2 {
+        segments.reverse();
+        let bytes: Vec<&[u8]> = segments.iter().map(|segment| segment.bytes.as_slice()).collect();
+        let mut other = plan.operator().unwrap();
+        other.restore(&bytes, Some(25 * SECOND), (0, 1)).unwrap();
+        advance(&mut other, 31);
+        assert_eq!(feed(&mut other, &plan, &[row(3, 40, "a")]).0, [0i64; 0]);
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let keep = Keep::EventTime { us: SECOND };

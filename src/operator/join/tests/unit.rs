@@ -66,6 +66,29 @@ fn late_rows_are_dropped_and_counted_whatever_the_kind() {
 }
 
 #[test]
+fn what_follows_is_told_how_old_rows_can_be() {
+    let plan = |kind| join_plan(kind, &["k"], [Some(10 * SECOND), Some(-5 * SECOND)], None);
+    for kind in [JoinKind::Left, JoinKind::Inner, JoinKind::Full] {
+        let plan = plan(kind);
+        let mut state = plan.operator().unwrap();
+        assert_eq!(state.output_watermark(), None);
+        feed(&mut state, &plan, 0, &[row(1, 90, "a")]);
+        let alone = advance(&mut state, 100 * SECOND);
+        assert!(alone.is_empty());
+        let reached = state.output_watermark().unwrap();
+        assert_eq!(reached, 90 * SECOND - 1);
+        // The oldest row that can still come out is not late there.
+        assert_eq!(feed(&mut state, &plan, 1, &[row(2, 106, "a")]).0[0].0, Some(1));
+        advance(&mut state, i64::MAX);
+        assert_eq!(state.output_watermark(), Some(i64::MAX));
+    }
+    let narrow = join_plan(JoinKind::LeftSemi, &["k"], [Some(0), Some(3_600 * SECOND)], None);
+    let mut state = narrow.operator().unwrap();
+    advance(&mut state, 100 * SECOND);
+    assert_eq!(state.output_watermark(), Some(100 * SECOND - 1));
+}
+
+#[test]
 fn a_semi_join_gives_each_left_row_once() {
     let plan = hour(JoinKind::LeftSemi);
     let mut state = plan.operator().unwrap();

@@ -1,0 +1,335 @@
+//! Rows to records.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type};
+use rdkafka::message::{Header, OwnedHeaders};
+
+use super::{KafkaHeaders, KafkaOptions, KafkaValue};
+use crate::sink::error::SinkError;
+use crate::sink::json::{JsonColumn, JsonRows};
+use crate::sink::target::TargetContext;
+
+/// Which column goes where.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    topic: Option<String>,
+    topic_column: Option<usize>,
+    key: Option<usize>,
+    headers: Headers,
+    partition: Option<usize>,
+    tombstone: Option<usize>,
+    value: Value,
+}
+
+#[derive(Clone, Debug)]
+enum Headers {
+    None,
+    Map(usize),
+    Columns(Vec<(String, usize)>),
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Json(Vec<usize>),
+    Column(usize),
+}
+
+impl Layout {
+    /// Finds the columns; all problems at once.
+    pub fn new(options: &KafkaOptions, context: &TargetContext) -> Result<Self, SinkError> {
+        let mut problems = Vec::new();
+        let mut find =
+            |what: &str, name: &Option<String>, fits: &dyn Fn(&DataType) -> bool, kind: &str| {
+                let name = name.as_ref()?;
+                match context.schema.index_of(name) {
+                    Err(_) => {
+                        problems.push(format!("{what} `{name}` is no column of the query"));
+                        None
+                    }
+                    Ok(index) if !fits(context.schema.field(index).data_type()) => {
+                        let found = context.schema.field(index).data_type();
+                        problems.push(format!("{what} `{name}` is {found}; it has to be {kind}"));
+                        None
+                    }
+                    Ok(index) => Some(index),
+                }
+            };
+        let text = |kind: &DataType| *kind == DataType::Utf8;
+        let bytes = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Binary);
+        let whole = |kind: &DataType| {
+            matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
+        };
+        let map = |kind: &DataType| match kind {
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(entry) => {
+                    entry.len() == 2 && text(entry[0].data_type()) && bytes(entry[1].data_type())
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        let topic_column = find("topic_column", &options.topic_column, &text, "STRING");
+        let key = find("key", &options.key, &|_| true, "");
+        let partition = find("partition_column", &options.partition_column, &whole, "INT");
+        let tombstone = find(
+            "tombstone_column",
+            &options.tombstone_column,
+            &|kind| *kind == DataType::Boolean,
+            "BOOLEAN",
+        );
+        let headers = match &options.headers {
+            KafkaHeaders::None => Headers::None,
+            KafkaHeaders::Map(name) => {
+                let kind = "MAP<STRING, STRING> or MAP<STRING, BINARY>";
+                find("header column", &Some(name.clone()), &map, kind)
+                    .map_or(Headers::None, Headers::Map)
+            }
+            KafkaHeaders::Columns(names) => {
+                let columns = names.iter().filter_map(|name| {
+                    let column = find("header column", &Some(name.clone()), &|_| true, "")?;
+                    Some((name.clone(), column))
+                });
+                Headers::Columns(columns.collect())
+            }
+        };
+        let value = match &options.value {
+            KafkaValue::Json => {
+                let elsewhere = |column: &usize| match &headers {
+                    Headers::None => false,
+                    Headers::Map(header) => header == column,
+                    Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
+                };
+                let columns = 0..context.schema.fields().len();
+                Value::Json(
+                    columns
+                        .filter(|column| {
+                            let here = Some(*column);
+                            here != topic_column
+                                && here != partition
+                                && here != tombstone
+                                && !elsewhere(column)
+                        })
+                        .collect(),
+                )
+            }
+            KafkaValue::Column(name) => {
+                let column = find("value", &Some(name.clone()), &bytes, "STRING or BINARY");
+                Value::Column(column.unwrap_or_default())
+            }
+        };
+        if options.topic.is_none() && options.topic_column.is_none() {
+            problems.push("neither `topic` nor `topic_column` is set".to_owned());
+        }
+        if let Some(topic) = &options.topic
+            && let Some(problem) = bad_topic(topic)
+        {
+            problems.push(format!("topic \"{topic}\" {problem}"));
+        }
+        if !problems.is_empty() {
+            return Err(SinkError::Definition { sink: context.sink.clone(), problems });
+        }
+        Ok(Self {
+            topic: options.topic.clone(),
+            topic_column,
+            key,
+            headers,
+            partition,
+            tombstone,
+            value,
+        })
+    }
+
+    /// Ready to make records of the rows of `batch`.
+    pub fn records<'a>(&'a self, batch: &'a RecordBatch) -> Result<Records<'a>, SinkError> {
+        let column = |index: usize| Cell::new(batch.column(index));
+        let headers = match &self.headers {
+            Headers::None => Fields::None,
+            Headers::Map(index) => {
+                let map = batch.column(*index).as_map();
+                Fields::Map(batch.column(*index), Cell::new(map.keys())?, Cell::new(map.values())?)
+            }
+            Headers::Columns(columns) => Fields::Columns(
+                columns
+                    .iter()
+                    .map(|(name, index)| Ok((name.as_str(), column(*index)?)))
+                    .collect::<Result<_, SinkError>>()?,
+            ),
+        };
+        Ok(Records {
+            topic: self.topic.as_deref(),
+            topics: self.topic_column.map(|index| batch.column(index)),
+            key: self.key.map(column).transpose()?,
+            headers,
+            partition: self
+                .partition
+                .map(|index| cast(batch.column(index), &DataType::Int32))
+                .transpose()
+                .map_err(SinkError::internal)?,
+            tombstone: self.tombstone.map(|index| batch.column(index)),
+            value: match &self.value {
+                Value::Json(columns) => {
+                    Payload::Json(JsonRows::new(batch, columns.iter().copied())?)
+                }
+                Value::Column(index) => Payload::Column(column(*index)?),
+            },
+        })
+    }
+}
+
+/// What Kafka says of a topic's name, or nothing.
+fn bad_topic(topic: &str) -> Option<&'static str> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match topic {
+        "" => Some("is empty"),
+        "." | ".." => Some("is no name"),
+        _ if topic.len() > 249 => Some("is longer than 249 characters"),
+        _ if !topic.chars().all(legal) => {
+            Some("has characters other than letters, digits, '.', '_' and '-'")
+        }
+        _ => None,
+    }
+}
+
+/// The bytes of a column's values.
+struct Cell<'a> {
+    array: &'a ArrayRef,
+    /// For types that are neither text nor bytes.
+    other: Option<JsonColumn>,
+}
+
+impl<'a> Cell<'a> {
+    fn new(array: &'a ArrayRef) -> Result<Self, SinkError> {
+        let other = match array.data_type() {
+            DataType::Utf8 | DataType::Binary => None,
+            _ => Some(JsonColumn::new(array)?),
+        };
+        Ok(Self { array, other })
+    }
+
+    /// `scratch` is used for values that have no bytes of their own.
+    fn bytes<'b>(&'b self, row: usize, scratch: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        if self.array.is_null(row) {
+            return None;
+        }
+        Some(match (&self.other, self.array.data_type()) {
+            (Some(other), _) => {
+                scratch.clear();
+                other.write_text(row, scratch);
+                scratch
+            }
+            (None, DataType::Utf8) => self.array.as_string::<i32>().value(row).as_bytes(),
+            (None, _) => self.array.as_binary::<i32>().value(row),
+        })
+    }
+}
+
+enum Fields<'a> {
+    None,
+    Map(&'a ArrayRef, Cell<'a>, Cell<'a>),
+    Columns(Vec<(&'a str, Cell<'a>)>),
+}
+
+enum Payload<'a> {
+    Json(JsonRows),
+    Column(Cell<'a>),
+}
+
+/// Makes records of the rows of one batch.
+pub(super) struct Records<'a> {
+    topic: Option<&'a str>,
+    topics: Option<&'a ArrayRef>,
+    key: Option<Cell<'a>>,
+    headers: Fields<'a>,
+    partition: Option<ArrayRef>,
+    tombstone: Option<&'a ArrayRef>,
+    value: Payload<'a>,
+}
+
+/// Space for what a record borrows.
+#[derive(Default)]
+pub(super) struct Scratch {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// One record.
+pub(super) struct Record<'a> {
+    pub topic: &'a str,
+    pub partition: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Option<OwnedHeaders>,
+}
+
+impl Records<'_> {
+    /// The record of a row; an error says what is wrong with the row.
+    pub fn record<'b>(
+        &'b self,
+        row: usize,
+        scratch: &'b mut Scratch,
+    ) -> Result<Record<'b>, String> {
+        let named = self
+            .topics
+            .filter(|topics| topics.is_valid(row))
+            .map(|topics| topics.as_string::<i32>().value(row));
+        let topic = named.or(self.topic).ok_or("its topic is NULL, and no `topic` is set")?;
+        if let Some(problem) = named.and_then(bad_topic) {
+            return Err(format!("its topic \"{topic}\" {problem}"));
+        }
+        let partition = match self.partition.as_ref().filter(|column| column.is_valid(row)) {
+            None => None,
+            Some(column) => match column.as_primitive::<Int32Type>().value(row) {
+                number @ 0.. => Some(number),
+                number => return Err(format!("its partition is {number}")),
+            },
+        };
+        let headers = self.headers(row);
+        let Scratch { key, value } = scratch;
+        let key = self.key.as_ref().and_then(|column| column.bytes(row, key));
+        let dead = self.tombstone.is_some_and(|dead| {
+            let dead = dead.as_boolean();
+            dead.is_valid(row) && dead.value(row)
+        });
+        let value = match &self.value {
+            _ if dead => None,
+            Payload::Column(column) => column.bytes(row, value),
+            Payload::Json(rows) => {
+                value.clear();
+                rows.write(row, value);
+                Some(value.as_slice())
+            }
+        };
+        Ok(Record { topic, partition, key, value, headers })
+    }
+
+    fn headers(&self, row: usize) -> Option<OwnedHeaders> {
+        let mut scratch = Vec::new();
+        match &self.headers {
+            Fields::None => None,
+            Fields::Columns(columns) => {
+                let mut headers = OwnedHeaders::new_with_capacity(columns.len());
+                for (key, column) in columns {
+                    if let Some(value) = column.bytes(row, &mut scratch) {
+                        headers = headers.insert(Header { key, value: Some(value) });
+                    }
+                }
+                Some(headers)
+            }
+            Fields::Map(map, keys, values) => {
+                if map.is_null(row) {
+                    return None;
+                }
+                let offsets = map.as_map().value_offsets();
+                let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+                let mut headers = OwnedHeaders::new_with_capacity(end - start);
+                for entry in start..end {
+                    let key = keys.array.as_string::<i32>().value(entry);
+                    headers =
+                        headers.insert(Header { key, value: values.bytes(entry, &mut scratch) });
+                }
+                Some(headers)
+            }
+        }
+    }
+}
