@@ -130,7 +130,8 @@ pub struct Pipeline {
     finish: Vec<Option<Finish>>,
     /// The queries that each query's rows have come through, itself among them.
     upstream: Vec<BTreeSet<usize>>,
-    started: bool,
+    /// The wall clock of the last batch.
+    now: Option<i64>,
     before: Vec<Dropped>,
 }
 
@@ -173,7 +174,7 @@ impl Pipeline {
         let upstream = (0..queries.len()).map(|query| graph.queries_behind(query)).collect();
         let before = vec![Dropped::default(); queries.len()];
         let trial = Trial::sharded(graph, &decoded, &timed, shards)?;
-        Ok(Self { trial, sources: ready, finish, upstream, started: false, before })
+        Ok(Self { trial, sources: ready, finish, upstream, now: None, before })
     }
 
     /// A batch, as one epoch of the daemon: records arrive at sources, by their places; then their
@@ -227,13 +228,30 @@ impl Pipeline {
         self.finish_batch(at, Vec::new())
     }
 
-    /// The graph that runs, and its operators.
-    pub fn trial(&mut self) -> &mut Trial {
-        &mut self.trial
+    /// As [`Trial::snapshot`].
+    ///
+    /// # Errors
+    /// As for [`Trial::snapshot`].
+    pub fn snapshot(&mut self) -> Result<(), TrialError> {
+        Ok(self.trial.snapshot()?)
+    }
+
+    /// As [`Trial::restart`], at the time of the last batch.
+    ///
+    /// # Errors
+    /// As for [`Trial::restart`].
+    pub fn restart(&mut self, shards: usize) -> Result<(), TrialError> {
+        let _clock = self.now.map(MovedClock::at);
+        Ok(self.trial.restart(shards)?)
+    }
+
+    /// How many shards each operator has.
+    pub fn shards(&self) -> usize {
+        self.trial.shards()
     }
 
     fn start(&mut self, at: i64) {
-        if !std::mem::replace(&mut self.started, true) {
+        if self.now.replace(at).is_none() {
             for (_, tracker) in self.sources.iter_mut().filter_map(|source| source.time.as_mut()) {
                 tracker.add((), None, millis(at));
             }

@@ -238,11 +238,13 @@ impl Trial {
                     }
                     let least = self.watermarks[operator].values().copied().min().flatten();
                     let Some(reached) = least else { continue };
+                    let mut passed_on = reached;
                     for shard in &mut self.operators[operator] {
                         shard.advance(reached, &mut rows)?;
+                        passed_on = shard.output_watermark().unwrap_or(reached).min(passed_on);
                     }
                     steps.extend(self.deliver(Root::Operator(operator), &rows)?);
-                    steps.extend(self.pass_on(Root::Operator(operator), reached));
+                    steps.extend(self.pass_on(Root::Operator(operator), passed_on));
                 }
             }
         }

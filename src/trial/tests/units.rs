@@ -170,8 +170,8 @@ fn keys_are_forgotten_by_the_moved_clock() {
         let rows = row(1, "a");
         let outcome = pipeline.batch(at, &[(0, Arrival::Rows(&rows))]).unwrap();
         counts.push(outcome.output[0].iter().map(|batch| batch.num_rows()).sum::<usize>());
-        pipeline.trial().snapshot().unwrap();
-        pipeline.trial().restart(1).unwrap();
+        pipeline.snapshot().unwrap();
+        pipeline.restart(1).unwrap();
     }
     assert_eq!(counts[..2], [1, 0]);
     assert_eq!(counts[3], 1, "{counts:?}");
