@@ -19,4 +19,5 @@ mod panics;
 mod rebalance;
 mod rescale;
 mod shipped;
+mod sink_kafka;
 mod stop;
