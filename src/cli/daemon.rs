@@ -71,7 +71,8 @@ impl Daemon {
         let upkeep = Upkeep::start(handle.clone(), vec![progress.clone()])
             .context("the metrics' upkeep can't be started")?;
         let server = if blueprint.settings.server.enabled {
-            let state = ServerState::new(handle, vec![progress.clone()]);
+            let state = ServerState::new(handle, vec![progress.clone()])
+                .with_tables(blueprint.memory_tables());
             let listen = blueprint.settings.server.listen;
             let server = server::start(ServerOptions { listen }, state)?;
             tracing::info!(address = %server.addr(), "serving metrics, health and progress");

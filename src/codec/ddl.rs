@@ -374,7 +374,7 @@ impl<'a> Parser<'a> {
 }
 
 /// A type as a declaration spells it, without what is in it.
-pub(super) fn type_name(data_type: &DataType) -> String {
+pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "BOOLEAN".into(),
         DataType::Int8 => "TINYINT".into(),

@@ -32,7 +32,7 @@ mod tests;
 
 pub use avro::{AvroOptions, AvroSchema, AvroWriter};
 pub use csv::{CsvHeader, CsvMode, CsvOptions};
-pub use ddl::{DdlError, parse_schema};
+pub use ddl::{DdlError, parse_schema, type_name};
 pub use debezium::{DebeziumFormat, DebeziumOptions, DecimalFormat};
 pub use decoder::{Decoder, FormatSpec};
 pub use encode::{AvroEncoding, CsvEncoding, EncodedRows, Encoder, EncodingSpec, JsonEncoding};

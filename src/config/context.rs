@@ -90,6 +90,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("rampUpTime", "write `ramp_up = \"…\"`"),
     ("numRows", "write `rows = …`"),
     ("dbtable", "write `table = \"…\"`"),
+    ("multiLine", "write `multiline = true`"),
     ("sep", "write `delimiter = \"…\"`"),
     ("max_line", "write `max_record = \"…\"`"),
 ];

@@ -9,9 +9,9 @@ use url::Url;
 use super::diagnostics::ConfigError;
 use super::document::Value;
 use super::model::{
-    AvroFormat, CsvFormat, CsvHeader, DebeziumFormat, DebeziumPayload, FormatSettings, Framing,
-    JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin, RegistryAuth, RegistrySettings,
-    SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
+    AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
+    RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
 use super::section::Section;
 use super::suggest;
@@ -143,8 +143,24 @@ pub(crate) fn csv(section: &Section<'_>, files: bool) -> CsvFormat {
         header: header(section, files),
         null_value: null_value(section).unwrap_or(default.null_value),
         comment: section.character("comment", true).unwrap_or(default.comment),
+        multiline: section.boolean("multiline", default.multiline),
+        trim: section.boolean("trim", default.trim),
+        mode: section.choice(
+            "mode",
+            &[("strict", CsvMode::Strict), ("permissive", CsvMode::Permissive)],
+            &[
+                ("FAILFAST", "write \"strict\": what does not fit is a dead letter"),
+                ("DROPMALFORMED", "write \"strict\": what does not fit is a dead letter"),
+            ],
+            default.mode,
+        ),
         times: times(section),
     };
+    if format.multiline && !files {
+        let error = ConfigError::new("records are not cut at the ends of lines here")
+            .expected("`multiline` in a source of files, or none");
+        section.report("multiline", &section.location("multiline"), error);
+    }
     let same = |a: Option<u8>, b: Option<u8>| a.is_some() && a == b;
     for (key, value, others) in [
         ("quote", format.quote, vec![("delimiter", Some(format.delimiter))]),
@@ -269,21 +285,29 @@ fn json_schema(section: &Section<'_>, carrier: Carrier) -> Option<JsonSchemaForm
 }
 
 fn debezium(section: &Section<'_>, carrier: Carrier) -> Option<DebeziumFormat> {
-    const COLUMN: &str = "the name of a column to be";
     let (choices, refused): (&[_], &[_]) = if carrier == Carrier::Kafka {
         (&[("json", false), ("avro", true)], &[])
     } else {
         (&[("json", false)], &[("avro", "its records are not lines of text")])
     };
-    let avro = section.choice("payload", choices, refused, false);
-    let payload = if avro {
-        if !section.has("registry") {
-            section.missing("registry", REGISTRY);
-        }
-        registry(section).map(|registry| DebeziumPayload::Avro { registry })
+    let payload = if section.choice("payload", choices, refused, false) {
+        let message = "has no effect: Avro's decimals say what they are";
+        section.forbid(&["decimals"], message, "`payload = \"json\"`, or no `decimals`");
+        avro(section).map(DebeziumPayload::Avro)
     } else {
-        Some(DebeziumPayload::Json(json(section)))
+        let decimals = section.choice(
+            "decimals",
+            &[("text", DecimalSetting::Text), ("base64", DecimalSetting::Base64)],
+            &[
+                ("precise", "write \"base64\""),
+                ("double", "write \"text\""),
+                ("string", "write \"text\""),
+            ],
+            DecimalSetting::Text,
+        );
+        Some(DebeziumPayload::Json { json: json(section), decimals })
     };
+    const COLUMN: &str = "the name of a column to be";
     let op_column = section.text("op_column", COLUMN);
     let ts_column = section.text("ts_column", COLUMN);
     if op_column.is_some() && op_column == ts_column {
@@ -299,7 +323,7 @@ pub(crate) fn registry(section: &Section<'_>) -> Option<RegistrySettings> {
         return None;
     }
     let section = section.section("registry");
-    let url = registry_url(&section);
+    let urls = registry_urls(&section);
     let username = section.string("username", "the name of a user");
     let password = section.secret("password", "a password");
     let token = section.secret("token", "a token");
@@ -324,34 +348,47 @@ pub(crate) fn registry(section: &Section<'_>) -> Option<RegistrySettings> {
     };
     let ca_file = section.file("ca_file", "the path of a file of certificates, PEM");
     let second = Duration::from_secs(1);
-    let timeout =
-        section.duration("timeout", 10 * second, Duration::from_millis(100), 600 * second);
+    let timeout = section.duration("timeout", 5 * second, Duration::from_millis(100), 600 * second);
     section.finish();
-    Some(RegistrySettings { url: url?, auth, ca_file, timeout })
+    Some(RegistrySettings { urls: urls?, auth, ca_file, timeout })
 }
 
-fn registry_url(section: &Section<'_>) -> Option<String> {
+/// One address, or several of registries that stand for each other.
+fn registry_urls(section: &Section<'_>) -> Option<Vec<String>> {
     const EXPECTED: &str = "an address, such as \"http://localhost:8081\"";
-    let found = section.required("url", EXPECTED, "\"http://localhost:8081\"")?;
-    if found.unresolved {
-        return Some(found.text.to_owned());
+    if !section.has("url") {
+        section.missing("url", "\"http://localhost:8081\"");
     }
-    let text = found.text.trim();
-    let help = match Url::parse(text) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            let error = ConfigError::new("this address has a user in it")
-                .expected(EXPECTED)
-                .help("write `username` and `password` beside it: those are not shown".to_owned());
-            section.report("url", &found.node.at, error);
-            return None;
+    let found = section.strings("url", EXPECTED);
+    let mut urls = Vec::new();
+    for found in found {
+        let text = found.text.trim();
+        if found.unresolved {
+            urls.push(text.to_owned());
+            continue;
         }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => None,
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-            return Some(text.trim_end_matches('/').to_owned());
-        }
-        Ok(_) => text.contains(':').then(|| "begin with `http://` or `https://`".to_owned()),
-        Err(_) => (!text.contains("://")).then(|| "begin with `http://` or `https://`".to_owned()),
-    };
-    section.reject("url", found.node, EXPECTED, help);
-    None
+        let help = match Url::parse(text) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                let help = "write `username` and `password` beside it: those are not shown";
+                let error = ConfigError::new("this address has a user in it").expected(EXPECTED);
+                section.report("url", &found.node.at, error.help(help.to_owned()));
+                continue;
+            }
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => None,
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                urls.push(text.trim_end_matches('/').to_owned());
+                continue;
+            }
+            _ if text.starts_with("http") => None,
+            _ => Some("begin with `http://` or `https://`".to_owned()),
+        };
+        section.reject("url", found.node, EXPECTED, help);
+    }
+    if let Some(entry) = section.entry("url")
+        && matches!(&entry.node.value, Value::Array(items) if items.is_empty())
+    {
+        let error = ConfigError::new("this array is empty").expected(EXPECTED);
+        section.report("url", &entry.node.at, error);
+    }
+    (!urls.is_empty()).then_some(urls)
 }

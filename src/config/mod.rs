@@ -47,18 +47,18 @@ pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
     After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
-    ConsoleSinkSettings, CsvFormat, CsvHeader, DeadLetterSettings, DebeziumFormat, DebeziumPayload,
-    DeltaSinkSettings, DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates,
-    DropWithin, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
-    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaKey, KafkaSettings,
-    KafkaSinkSettings, KafkaTopic, KafkaValue, LogFormat, LoggingSettings, MemorySettings,
-    MemorySinkSettings, MetadataColumn, MetadataField, OutputMode, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings,
-    QuerySink, RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin,
-    ServerSettings, Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings,
-    StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
-    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
-    Trigger, UnknownFields, WatermarkSettings,
+    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
+    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
+    DetectorSettings, DropDuplicates, DropWithin, FileCompression, FileOrder, FilesFormat,
+    FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat, JsonSchemaFormat,
+    KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings,
+    MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
+    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
+    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
+    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
+    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
+    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
+    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

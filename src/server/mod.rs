@@ -15,6 +15,7 @@
 
 mod routes;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use actix_web::{App, HttpServer, rt};
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 
+use crate::sink::memory::MemoryTable;
 use crate::telemetry::progress::PipelineProgress;
 use crate::telemetry::time::Now;
 
@@ -57,6 +59,8 @@ pub struct ServerState {
     pub handle: PrometheusHandle,
     /// The pipelines, in the order of the configuration.
     pub pipelines: Vec<Arc<PipelineProgress>>,
+    /// What memory sinks hold, by sink.
+    pub tables: BTreeMap<String, Arc<MemoryTable>>,
     /// When the daemon started.
     pub started: Now,
 }
@@ -64,7 +68,12 @@ pub struct ServerState {
 impl ServerState {
     /// A daemon that starts now.
     pub fn new(handle: PrometheusHandle, pipelines: Vec<Arc<PipelineProgress>>) -> Self {
-        Self { handle, pipelines, started: Now::read() }
+        Self { handle, pipelines, tables: BTreeMap::new(), started: Now::read() }
+    }
+
+    /// The same, with what memory sinks hold.
+    pub fn with_tables(self, tables: BTreeMap<String, Arc<MemoryTable>>) -> Self {
+        Self { tables, ..self }
     }
 }
 

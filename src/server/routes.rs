@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::ServerState;
+use crate::codec::type_name;
 use crate::telemetry::time::{Now, millis};
 use crate::telemetry::{exporter, names};
 
@@ -26,13 +27,14 @@ type State = web::Data<ServerState>;
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The paths with what they give, for the index and for the `route` label.
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 7] = [
     ("/", "this list"),
     ("/metrics", "metrics for Prometheus"),
     ("/healthz", "whether the process is alive"),
     ("/readyz", "whether every pipeline is fit to work, and what is missing"),
     ("/api/v1/pipelines", "where every pipeline stands"),
     ("/api/v1/pipelines/{name}", "where one pipeline stands"),
+    ("/api/v1/queries/{name}/rows", "the rows that a query's memory sink holds"),
 ];
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
@@ -42,6 +44,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .service(get("/readyz").to(readyz))
         .service(get("/api/v1/pipelines").to(pipelines))
         .service(get("/api/v1/pipelines/{name}").to(pipeline))
+        .service(get("/api/v1/queries/{name}/rows").to(rows))
         .default_service(web::to(not_found));
 }
 
@@ -194,6 +197,46 @@ async fn pipeline(state: State, name: web::Path<String>) -> HttpResponse {
             error(StatusCode::NOT_FOUND, &message)
         }
     }
+}
+
+/// The rows of a memory sink, named by the sink: the query's name, or `query.sink`.
+async fn rows(state: State, name: web::Path<String>) -> HttpResponse {
+    let Some(table) = state.tables.get(&**name) else {
+        let names: Vec<&str> = state.tables.keys().map(String::as_str).collect();
+        let message = match &names[..] {
+            [] => format!("no query named '{name}' has a memory sink; none has"),
+            names => format!(
+                "no query named '{name}' has a memory sink; those that have are: {}",
+                names.join(", ")
+            ),
+        };
+        return error(StatusCode::NOT_FOUND, &message);
+    };
+    let held = table.rows();
+    let columns: Vec<_> = held
+        .schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": type_name(field.data_type())}))
+        .collect();
+    let rows = match held.to_json() {
+        Ok(rows) => rows,
+        Err(problem) => {
+            let message = format!("the rows can't be shown: {problem}");
+            return error(StatusCode::INTERNAL_SERVER_ERROR, &message);
+        }
+    };
+    // The rows are JSON already.
+    let head = json!({
+        "query": &**name,
+        "epoch": held.marker.as_ref().map(|marker| marker.epoch),
+        "updatedAt": held.updated_at.map(|time| chrono::DateTime::<chrono::Utc>::from(time)),
+        "dropped": held.dropped,
+        "columns": columns,
+    });
+    let head = head.to_string();
+    let body = format!("{},\"rows\":{rows}}}", head.strip_suffix('}').unwrap_or(&head));
+    HttpResponse::Ok().content_type("application/json").body(body)
 }
 
 async fn index(state: State) -> HttpResponse {

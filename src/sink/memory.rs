@@ -20,6 +20,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use super::error::SinkError;
+use super::json::JsonRows;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Guarantee, Marker, TargetContext};
 use crate::sql::OutputMode;
@@ -58,6 +59,25 @@ pub struct MemoryRows {
 }
 
 impl MemoryRows {
+    /// The rows as a JSON array of objects, as the Kafka and files sinks write them.
+    ///
+    /// # Errors
+    /// A column has a type that JSON cannot show.
+    pub fn to_json(&self) -> Result<String, SinkError> {
+        let mut text = Vec::from(b"[");
+        for batch in &self.batches {
+            let rows = JsonRows::new(batch, 0..batch.num_columns())?;
+            for row in 0..batch.num_rows() {
+                if text.len() > 1 {
+                    text.push(b',');
+                }
+                rows.write(row, &mut text);
+            }
+        }
+        text.push(b']');
+        String::from_utf8(text).map_err(SinkError::internal)
+    }
+
     /// How many rows there are.
     pub fn num_rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()

@@ -23,7 +23,7 @@ pub struct QueryRequest<'a> {
     pub state_ttl_us: Option<i64>,
 }
 
-/// Spark's `dropDuplicates` and `dropDuplicatesWithinWatermark` on a query's output.
+/// Spark's `dropDuplicates` and its like, on a query's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DropDuplicates {
     /// The columns that have to be equal, without regard to case; all if empty.
@@ -32,16 +32,20 @@ pub struct DropDuplicates {
     pub within: Within,
 }
 
-/// How long a deduplication remembers a key.
+/// How long a key is remembered, so that its duplicates are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Within {
-    /// If the columns hold event time, until the watermark has passed it; otherwise until the
-    /// watermark has passed the first row's event time by its own delay.
+    /// As Spark's `dropDuplicates`: until the watermark reaches the row's event time if that is
+    /// among the columns; otherwise for [`QueryRequest::state_ttl_us`].
+    Full,
+    /// The same if event time is among the columns; otherwise as Spark's
+    /// `dropDuplicatesWithinWatermark`: until the watermark has passed the row's event time by the
+    /// watermark's own delay.
     #[default]
     Watermark,
-    /// Until the watermark has passed the first row's event time by so many microseconds.
+    /// Until the watermark has passed the row's event time by so many microseconds.
     EventTime(i64),
-    /// For so many microseconds after the first row came.
+    /// For so many microseconds after the row came.
     Wall(i64),
 }
 

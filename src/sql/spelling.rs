@@ -29,14 +29,23 @@ pub(super) fn respell(query: &mut Query) -> Result<(), SqlError> {
 pub(super) const SPELLINGS: &[&str] = &[
     "approx_count_distinct",
     "approx_percentile",
+    "array_join",
+    "array_sort",
+    "arrays_overlap",
     "bigint",
     "binary",
     "boolean",
     "ceiling",
+    "char_length",
+    "character_length",
     "charindex",
     "count_if",
     "endswith",
+    "equal_null",
+    "filter",
+    "len",
     "locate",
+    "map_contains_key",
     "startswith",
     "date",
     "double",
@@ -56,12 +65,17 @@ pub(super) const SPELLINGS: &[&str] = &[
     "percentile_approx",
     "regexp",
     "rlike",
+    "sha",
+    "sign",
     "smallint",
     "some",
+    "sort_array",
     "std",
     "string",
     "timestamp",
     "tinyint",
+    "to_unix_timestamp",
+    "transform",
     "ucase",
     "any",
     "var",
@@ -234,6 +248,45 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
             let args = args.iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(int(arg))));
             set_args(function, args.collect());
         }
+        ("sort_array", Some([list])) => {
+            return Ok(Some(sorted(list, "ASC", "NULLS FIRST", span)));
+        }
+        ("sort_array", Some([list, ascending])) => {
+            let ascending = match ascending {
+                Expr::Value(ValueWithSpan { value: Value::Boolean(ascending), .. }) => *ascending,
+                _ => {
+                    return Err(SqlError::new(
+                        "sort_array takes true or false as its second argument",
+                    )
+                    .hint("write sort_array(x, false) for descending order"));
+                }
+            };
+            let (order, nulls) =
+                if ascending { ("ASC", "NULLS FIRST") } else { ("DESC", "NULLS LAST") };
+            return Ok(Some(sorted(list, order, nulls, span)));
+        }
+        ("array_sort", Some([list])) => {
+            return Ok(Some(sorted(list, "ASC", "NULLS LAST", span)));
+        }
+        ("transform", Some([_, Expr::Lambda(_)])) => rename(function, "array_transform"),
+        ("filter", Some([_, Expr::Lambda(_)])) => rename(function, "array_filter"),
+        ("array_join", Some(_)) => rename(function, "array_to_string"),
+        ("arrays_overlap", Some(_)) => rename(function, "array_has_any"),
+        ("map_contains_key", Some([map, key])) => {
+            let keys = call("map_keys", vec![map.clone()], span);
+            return Ok(Some(call("array_contains", vec![keys, key.clone()], span)));
+        }
+        ("sign", _) => rename(function, "signum"),
+        ("sha", _) => rename(function, "sha1"),
+        ("char_length" | "character_length" | "len", _) => rename(function, "length"),
+        ("to_unix_timestamp", _) => rename(function, "unix_timestamp"),
+        ("equal_null", Some([left, right])) => {
+            return Ok(Some(Expr::BinaryOp {
+                left: Box::new(left.clone()),
+                op: BinaryOperator::Spaceship,
+                right: Box::new(right.clone()),
+            }));
+        }
         ("startswith", _) => rename(function, "starts_with"),
         ("endswith", _) => rename(function, "ends_with"),
         ("regexp" | "rlike", _) => rename(function, "regexp_like"),
@@ -312,6 +365,11 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         _ => {}
     }
     Ok(None)
+}
+
+fn sorted(list: &Expr, order: &str, nulls: &str, span: Span) -> Expr {
+    let text = |text| super::window_clause::string_literal(text, span);
+    call("array_sort", vec![list.clone(), text(order), text(nulls)], span)
 }
 
 /// An integer literal as INT; anything else as it is.

@@ -1,9 +1,14 @@
 //! Queries from text to rows.
 
+mod explained;
+mod joins;
 mod plans;
 mod refusals;
+mod relations;
 mod rows;
 mod spark;
+mod windows;
+mod world;
 
 use std::sync::Arc;
 

@@ -8,14 +8,15 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::registry::{Registry, RegistryAuth, RegistryOptions};
 use crate::codec::{
-    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvOptions, DebeziumFormat,
-    DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions, JsonSchemaSource,
-    ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat, UnknownFields,
+    AvroOptions, AvroSchema, AvroWriter, CodecError, CsvHeader, CsvMode, CsvOptions,
+    DebeziumFormat, DebeziumOptions, DecimalFormat, FormatSpec, JsonOptions, JsonSchemaOptions,
+    JsonSchemaSource, ProtobufOptions, ProtobufSchema, ProtobufSource, TimestampFormat,
+    UnknownFields,
 };
 use crate::config::{
-    self, ConfigError, DebeziumPayload, FormatSettings, Framing, JsonFormat, ProtobufFormat,
-    ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings, SourceSettings, TimeSettings,
-    TimestampSetting,
+    self, AvroFormat, ConfigError, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
+    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    SourceSettings, TimeSettings, TimestampSetting,
 };
 
 use super::find_column;
@@ -41,25 +42,16 @@ pub(super) fn plan_format(
                 config::CsvHeader::Skip => CsvHeader::Skip,
             },
             null_value: csv.null_value.clone(),
+            trim: csv.trim,
+            mode: match csv.mode {
+                config::CsvMode::Strict => CsvMode::Strict,
+                config::CsvMode::Permissive => CsvMode::Permissive,
+            },
             timestamps: timestamp_format(csv.times.timestamps),
             timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
             zone: csv.times.timezone,
-            ..CsvOptions::default()
         }),
-        FormatSettings::Avro(avro) => FormatSpec::Avro(AvroOptions {
-            writer: match &avro.origin {
-                SchemaOrigin::Registry(registry) => {
-                    AvroWriter::Registry(plan_registry(settings, source, registry)?)
-                }
-                SchemaOrigin::File(path) => AvroWriter::Schema {
-                    schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
-                        AvroSchema::parse(text)
-                    })?),
-                    framed: avro.framing == Framing::Confluent,
-                },
-            },
-            defaults: None,
-        }),
+        FormatSettings::Avro(avro) => FormatSpec::Avro(avro_options(settings, source, avro)?),
         FormatSettings::Text => FormatSpec::Text,
         FormatSettings::Raw => FormatSpec::Raw,
         FormatSettings::JsonSchema(format) => FormatSpec::JsonSchema(JsonSchemaOptions {
@@ -82,23 +74,41 @@ pub(super) fn plan_format(
         }
         FormatSettings::Debezium(format) => {
             let inner = match &format.payload {
-                DebeziumPayload::Json(json) => DebeziumFormat::Json {
+                DebeziumPayload::Json { json, decimals } => DebeziumFormat::Json {
                     json: json_options(settings, source, json, schema)?,
-                    decimals: DecimalFormat::default(),
+                    decimals: match decimals {
+                        DecimalSetting::Text => DecimalFormat::Text,
+                        DecimalSetting::Base64 => DecimalFormat::Base64,
+                    },
                 },
-                DebeziumPayload::Avro { registry } => DebeziumFormat::Avro(AvroOptions {
-                    writer: AvroWriter::Registry(plan_registry(settings, source, registry)?),
-                    defaults: None,
-                }),
+                DebeziumPayload::Avro(avro) => {
+                    DebeziumFormat::Avro(avro_options(settings, source, avro)?)
+                }
             };
-            let mut options = DebeziumOptions::new(inner);
-            options.op_column = format.op_column.clone().unwrap_or(options.op_column);
-            options.ts_column = format.ts_column.clone().unwrap_or(options.ts_column);
-            FormatSpec::Debezium(options)
+            FormatSpec::Debezium(DebeziumOptions::new(inner))
         }
         // Files that are columns already.
         FormatSettings::Parquet => return Ok(None),
     }))
+}
+
+fn avro_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    avro: &AvroFormat,
+) -> Result<AvroOptions, ConfigError> {
+    let writer = match &avro.origin {
+        SchemaOrigin::Registry(registry) => {
+            AvroWriter::Registry(plan_registry(settings, source, registry)?)
+        }
+        SchemaOrigin::File(path) => AvroWriter::Schema {
+            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
+                AvroSchema::parse(text)
+            })?),
+            framed: avro.framing == Framing::Confluent,
+        },
+    };
+    Ok(AvroOptions { writer, defaults: None })
 }
 
 /// Reads a schema from a file that the configuration names.
@@ -115,6 +125,25 @@ pub(super) fn read_schema<T>(
     let text = std::fs::read_to_string(path)
         .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
     parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
+}
+
+fn avro_options(
+    settings: &Settings,
+    source: &SourceSettings,
+    avro: &AvroFormat,
+) -> Result<AvroOptions, ConfigError> {
+    let writer = match &avro.origin {
+        SchemaOrigin::Registry(registry) => {
+            AvroWriter::Registry(plan_registry(settings, source, registry)?)
+        }
+        SchemaOrigin::File(path) => AvroWriter::Schema {
+            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
+                AvroSchema::parse(text)
+            })?),
+            framed: avro.framing == Framing::Confluent,
+        },
+    };
+    Ok(AvroOptions { writer, defaults: None })
 }
 
 fn protobuf_options(
@@ -197,7 +226,7 @@ pub(super) fn registry_client(registry: &RegistrySettings) -> Result<Arc<Registr
         None => None,
     };
     let options = RegistryOptions {
-        urls: vec![registry.url.clone()],
+        urls: registry.urls.clone(),
         auth: match &registry.auth {
             config::RegistryAuth::None {} => RegistryAuth::None,
             config::RegistryAuth::Basic { username, password } => RegistryAuth::Basic {

@@ -15,6 +15,8 @@ use arrow::datatypes::SchemaRef;
 
 use crate::config::{ConfigErrors, Settings};
 use crate::graph::Graph;
+use crate::sink::TargetSpec;
+use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
@@ -114,6 +116,22 @@ impl Blueprint {
     /// The table of dead letters, if there is one.
     pub fn dead_letters(&self) -> Option<usize> {
         self.sinks.iter().position(|sink| sink.feeds_from == Feeds::DeadLetters)
+    }
+
+    /// What memory sinks fill, by sink.
+    pub fn memory_tables(&self) -> BTreeMap<String, Arc<MemoryTable>> {
+        self.sinks
+            .iter()
+            .filter_map(|sink| match &sink.target {
+                SinkTarget::Staged(staged) => match &staged.spec {
+                    TargetSpec::Memory(memory) => {
+                        Some((sink.sink.to_string(), memory.table.clone()))
+                    }
+                    _ => None,
+                },
+                SinkTarget::Table(_) => None,
+            })
+            .collect()
     }
 
     /// Each operator's fingerprint, by name.

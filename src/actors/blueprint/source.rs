@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use crate::actors::partition_reader::{BatchLimits, ColumnsOf, Decoding};
 use crate::codec::{
@@ -229,7 +229,6 @@ pub(super) fn plan_source(
             return Err(settings.error_at(&["sources", &source.name], "it has no schema", None));
         }
     };
-    let declared = with_event_columns(&declared, source);
     let (schema, metadata) = with_metadata(&declared, source);
     let watermark = plan_watermark(settings, source, &schema)?;
     let format = match &source.format {
@@ -285,6 +284,7 @@ fn with_metadata(
             MetadataField::Partition => MetadataColumn::Partition,
             MetadataField::Offset => MetadataColumn::Offset,
             MetadataField::Timestamp => MetadataColumn::Timestamp,
+            MetadataField::TimestampType => MetadataColumn::TimestampType,
             MetadataField::Key => MetadataColumn::Key,
             MetadataField::Headers => MetadataColumn::Headers,
             MetadataField::File => MetadataColumn::File,
@@ -341,25 +341,13 @@ fn delta_options(delta: &DeltaSourceSettings) -> DeltaOptions {
     }
 }
 
-/// The columns with those behind them that say what happened to a row.
-fn with_event_columns(declared: &SchemaRef, source: &SourceSettings) -> SchemaRef {
-    let Some(FormatSettings::Debezium(debezium)) = &source.format else { return declared.clone() };
-    let mut fields = declared.fields().to_vec();
-    if let Some(name) = &debezium.op_column {
-        fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
-    }
-    if let Some(name) = &debezium.ts_column {
-        fields.push(Arc::new(MetadataColumn::Timestamp.field(name)));
-    }
-    Arc::new(Schema::new(fields))
-}
-
 fn files_options(
     source: &SourceSettings,
     files: &FilesSettings,
     format: Option<&FormatSpec>,
     declared: &SchemaRef,
 ) -> FilesOptions {
+    let multiline = matches!(&source.format, Some(FormatSettings::Csv(csv)) if csv.multiline);
     let framing = match format {
         None => {
             let (schema, projection) = (declared.clone(), Vec::new());
@@ -367,7 +355,8 @@ fn files_options(
         }
         Some(FormatSpec::Csv(csv)) => Framing::Csv(CsvFraming {
             delimiter: csv.delimiter,
-            quote: csv.quote,
+            // Only inside of quotes can a record go over several lines.
+            quote: csv.quote.filter(|_| multiline),
             escape: csv.escape,
             comment: csv.comment,
             header: csv.header != CsvHeader::None,

@@ -123,6 +123,12 @@ pub struct CsvFormat {
     /// Lines that begin with this are passed over. Default none.
     #[serde(serialize_with = "serialize_optional_ascii")]
     pub comment: Option<u8>,
+    /// Whether a quoted value may go over several lines of a file. Default false, as Spark's.
+    pub multiline: bool,
+    /// Whether spaces and tabs around unquoted values are left out. Default false.
+    pub trim: bool,
+    /// Default strict.
+    pub mode: CsvMode,
     #[serde(flatten)]
     pub times: TimeSettings,
 }
@@ -136,9 +142,22 @@ impl Default for CsvFormat {
             header: CsvHeader::None,
             null_value: String::new(),
             comment: None,
+            multiline: false,
+            trim: false,
+            mode: CsvMode::Strict,
             times: TimeSettings::default(),
         }
     }
+}
+
+/// What becomes of a row that does not fit the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CsvMode {
+    /// It is a dead letter.
+    Strict,
+    /// What is missing or cannot be read is NULL, as Spark's `PERMISSIVE`.
+    Permissive,
 }
 
 /// What the first line of a CSV file is.
@@ -183,14 +202,16 @@ pub enum Framing {
 /// A schema registry that speaks Confluent's HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegistrySettings {
-    /// `http://` or `https://`, without a user and without a `/` at its end.
-    pub url: String,
+    /// `url`: one at least, `http://` or `https://`, without a user and without a `/` at its end;
+    /// the next is tried where one does not answer.
+    #[serde(rename = "url")]
+    pub urls: Vec<String>,
     #[serde(flatten)]
     pub auth: RegistryAuth,
     /// Certificates to trust, PEM; none: those of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Of one request. Default 10 s.
+    /// Of one request. Default 5 s.
     #[serde(serialize_with = "serialize_duration")]
     pub timeout: Duration,
 }
@@ -264,10 +285,12 @@ pub struct DebeziumFormat {
     /// How the envelope is written.
     #[serde(flatten)]
     pub payload: DebeziumPayload,
-    /// A STRING column with the operation (`c`, `u`, `d`, `r`), appended to the schema.
+    /// A STRING column with the operation (`c`, `u`, `d`, `r`), appended to the schema. None: a
+    /// declared column `_op`, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub op_column: Option<String>,
-    /// A TIMESTAMP column with the time of the change, appended to the schema.
+    /// A TIMESTAMP column with the time of the change, appended to the schema. None: a declared
+    /// column `_ts`, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ts_column: Option<String>,
 }
@@ -276,8 +299,21 @@ pub struct DebeziumFormat {
 #[serde(tag = "payload", rename_all = "snake_case")]
 pub enum DebeziumPayload {
     /// JSON, with Kafka Connect's `schema` beside the `payload` or without.
-    Json(JsonFormat),
-    Avro {
-        registry: RegistrySettings,
+    Json {
+        #[serde(flatten)]
+        json: JsonFormat,
+        /// Default text.
+        decimals: DecimalSetting,
     },
+    Avro(AvroFormat),
+}
+
+/// How Debezium writes decimals in JSON, where no schema beside the payload says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecimalSetting {
+    /// Numbers, or strings of them (its `decimal.handling.mode` is `double` or `string`).
+    Text,
+    /// Base64 of the unscaled value (`precise`).
+    Base64,
 }

@@ -15,16 +15,15 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 pub use format::{
-    AvroFormat, CsvFormat, CsvHeader, DebeziumFormat, DebeziumPayload, FormatSettings, Framing,
-    JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin, RegistryAuth, RegistrySettings,
-    SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
+    AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
+    RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
 pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
-    KafkaHeaders, KafkaKey, KafkaSinkSettings, KafkaTopic, KafkaValue, MemorySinkSettings,
-    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings,
-    TextCompression,
+    KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::super::secret::{OptionValue, Secret};
-use super::format::{RegistrySettings, TimestampSetting};
+use super::super::units::serialize_duration;
+use super::format::RegistrySettings;
 
 /// `type` and the keys that belong to it.
 #[derive(Clone, Debug, Serialize)]
@@ -82,57 +83,31 @@ impl Serialize for Compression {
 pub struct KafkaSinkSettings {
     /// `host:port`, separated by commas.
     pub brokers: String,
-    #[serde(flatten)]
-    pub topic: KafkaTopic,
-    #[serde(flatten)]
-    pub key: KafkaKey,
+    /// The topic of rows whose `topic_column` is NULL, or that have none; and the one under whose
+    /// name the epochs are remembered.
+    pub topic: String,
+    /// A STRING column that names each row's topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_column: Option<String>,
+    /// `key` or `key_column`: STRING and BINARY as they are, others as text. None: no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     #[serde(flatten)]
     pub headers: KafkaHeaders,
     pub value: KafkaValue,
-    /// How TIMESTAMP columns are written in JSON; auto: RFC 3339. Default auto.
-    pub timestamps: TimestampSetting,
-    /// A TIMESTAMP column that becomes the record's own timestamp; none: when it is sent.
+    /// An INT column with the partition; NULL or none: by the key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamp_column: Option<String>,
-    /// Default: made of the names of the pipeline and the sink.
+    pub partition_column: Option<String>,
+    /// A BOOLEAN column: where it is true, the record has no value (a tombstone).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub transactional_id: Option<String>,
+    pub tombstone_column: Option<String>,
+    /// How long a transaction may take before the brokers give it up. Default 60 s.
+    #[serde(serialize_with = "serialize_duration")]
+    pub transaction_timeout: Duration,
     /// `[queries.NAME.sink.options]`: passed to librdkafka's producer as they are. Holds none
     /// that Millpond sets itself.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, OptionValue>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum KafkaTopic {
-    #[serde(rename = "topic")]
-    Fixed(String),
-    /// A STRING column that names each row's topic.
-    #[serde(rename = "topic_column")]
-    Column(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KafkaKey {
-    /// Neither `key` nor `key_column` is given: with mode `update` the query's groups, as
-    /// [`Columns`](Self::Columns); else records have no key.
-    None,
-    /// `key`: a JSON object of these columns.
-    Columns(Vec<String>),
-    /// `key_column`: one column as it is: STRING or BINARY, others as text.
-    Column(String),
-}
-
-impl Serialize for KafkaKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::None => {}
-            Self::Columns(columns) => map.serialize_entry("key", columns)?,
-            Self::Column(column) => map.serialize_entry("key_column", column)?,
-        }
-        map.end()
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -149,12 +124,12 @@ pub enum KafkaHeaders {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaValue {
-    /// An object of all columns but those that are topic, `key_column`, headers or timestamp.
+    /// An object of the columns that have no other place in the record; the key stays in it.
     Json,
     /// The same columns in Avro, framed with the id of their schema.
     Avro {
         registry: RegistrySettings,
-        /// Default `<topic>-value`; required with `topic_column`.
+        /// Default `<topic>-value`.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<String>,
     },
@@ -167,27 +142,36 @@ pub enum KafkaValue {
 pub struct PostgresSinkSettings {
     #[serde(flatten)]
     pub connection: PostgresConnection,
-    /// The table's name, after its schema and a dot if it is not in the search path.
+    /// The table's name, after its schema and a dot if it is not in the search path. Parts in
+    /// double quotes are taken as they are.
     pub table: String,
+    /// Default upsert for queries of mode `update`, else append. Of no meaning with mode
+    /// `complete`, where the rows of each trigger replace all those of the table.
     pub mode: PostgresMode,
     /// Of mode `upsert`: the columns by which a row replaces another. None: the query's groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// Whether the table is made if it is not there. Default true.
     pub create_table: bool,
-    /// Default prefer.
-    pub tls: PostgresTls,
+    /// None: what `url` says as `sslmode`, or else prefer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<PostgresTls>,
     /// Certificates to trust, PEM; none: those of the system. Of tls `verify` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Rows sent to the server at once. Default 10,000.
-    pub batch_rows: usize,
+    /// How long connecting may take. Default 10 s.
+    #[serde(serialize_with = "serialize_duration")]
+    pub connect_timeout: Duration,
+    /// How long another transaction's locks are waited for. Default 30 s.
+    #[serde(serialize_with = "serialize_duration")]
+    pub lock_timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PostgresConnection {
-    /// `postgres://…` or `key=value …`, with a password in it as likely as not. Has no `sslmode`.
+    /// `postgres://…` or `key=value …`, with a password in it as likely as not. Has an `sslmode`
+    /// only where `tls` is not given.
     Url { url: Secret },
     Parts {
         /// A name or an address, or the directory of a Unix socket.
@@ -221,6 +205,66 @@ pub enum PostgresTls {
     Verify,
 }
 
+impl PostgresSinkSettings {
+    /// All of how to connect as one of libpq's strings: `sslmode` and `sslrootcert` are in it if
+    /// `tls` or `ca_file` say so.
+    pub fn connection_string(&self) -> Secret {
+        let mut extra: Vec<(&str, String)> = Vec::new();
+        if let Some(tls) = self.tls {
+            let mode = match tls {
+                PostgresTls::Disable => "disable",
+                PostgresTls::Prefer => "prefer",
+                PostgresTls::Require => "require",
+                PostgresTls::Verify => "verify-full",
+            };
+            extra.push(("sslmode", mode.to_owned()));
+        }
+        if let Some(file) = &self.ca_file {
+            extra.push(("sslrootcert", file.to_string_lossy().into_owned()));
+        }
+        let mut text = match &self.connection {
+            PostgresConnection::Url { url } if url.expose().contains("://") => {
+                let mut text = url.expose().to_owned();
+                let mut separator = if text.contains('?') { '&' } else { '?' };
+                for (key, value) in extra {
+                    let value: String =
+                        url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                    // A plus is itself in libpq's addresses, and `%20` a space.
+                    text.push_str(&format!("{separator}{key}={}", value.replace('+', "%20")));
+                    separator = '&';
+                }
+                return Secret::new(text);
+            }
+            PostgresConnection::Url { url } => url.expose().to_owned(),
+            PostgresConnection::Parts { host, port, user, password, database } => {
+                let mut parts = vec![
+                    ("host", host.clone()),
+                    ("port", port.to_string()),
+                    ("user", user.clone()),
+                    ("dbname", database.clone()),
+                ];
+                if let Some(password) = password {
+                    parts.push(("password", password.expose().to_owned()));
+                }
+                written(&parts)
+            }
+        };
+        if !extra.is_empty() {
+            text.push(' ');
+            text.push_str(&written(&extra));
+        }
+        Secret::new(text)
+    }
+}
+
+/// `key='value'` pairs, as libpq quotes them.
+fn written(pairs: &[(&str, String)]) -> String {
+    let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
+    let pairs: Vec<String> =
+        pairs.iter().map(|(key, value)| format!("{key}='{}'", quoted(value))).collect();
+    pairs.join(" ")
+}
+
 /// The keys of a sink of `type = "files"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FilesSinkSettings {
@@ -230,8 +274,8 @@ pub struct FilesSinkSettings {
     pub format: FilesFormat,
     /// Columns, outermost directory first (`date=2026-11-21/`).
     pub partition_by: Vec<String>,
-    /// Bytes at which a file is closed and the next begun. Default 128 MiB.
-    pub max_file_size: usize,
+    /// A file is closed after so many rows and the next begun. Default 10,000,000.
+    pub max_file_rows: u64,
 }
 
 /// `format` and the keys that belong to it.

@@ -101,8 +101,7 @@ pub enum StartPosition {
     /// microseconds UTC; at its end if there is none.
     #[serde(serialize_with = "serialize_micros")]
     Timestamp(i64),
-    /// By topic and partition. As in Spark, every partition that exists at the first start must be
-    /// among them; those that are created later are read from their beginning.
+    /// By topic and partition. Partitions that are not among them are read from their beginning.
     #[serde(serialize_with = "serialize_offsets")]
     Offsets(BTreeMap<(String, i32), StartOffset>),
 }
@@ -163,7 +162,7 @@ pub struct FilesSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileCompression {
-    /// By the file's name: `.gz`, `.zst`, or neither.
+    /// By each file's first bytes: gzip, Zstandard, or neither.
     Auto,
     None,
     Gzip,
@@ -208,7 +207,7 @@ pub struct SocketSettings {
 pub struct RateSettings {
     /// Default 1.
     pub rows_per_second: u64,
-    /// How long the rate goes up from nothing until it is reached. Default 0.
+    /// How long the rate goes up from nothing until it is reached, in whole seconds. Default 0.
     #[serde(serialize_with = "serialize_duration")]
     pub ramp_up: Duration,
 }
@@ -271,6 +270,8 @@ pub enum MetadataField {
     Offset,
     /// Kafka: the record's TIMESTAMP. Socket: when the line arrived.
     Timestamp,
+    /// Kafka: who set the timestamp, INT: -1 nobody, 0 the producer, 1 the broker.
+    TimestampType,
     /// Kafka: BINARY.
     Key,
     /// Kafka: `ARRAY<STRUCT<key: STRING, value: BINARY>>`.

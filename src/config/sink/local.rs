@@ -18,10 +18,11 @@ enum Kind {
 }
 
 pub(super) fn read_files(section: &Section<'_>, mode: OutputMode) -> Option<FilesSinkSettings> {
-    if mode != OutputMode::Append {
-        let name = mode.name();
-        let error = ConfigError::new(format!("a sink of files does not take mode `{name}`"))
-            .expected("a query of mode `append`: files that are written do not change")
+    if mode == OutputMode::Update {
+        let error = ConfigError::new("a sink of files does not take mode `update`")
+            .expected(
+                "a query of mode `append` or `complete`: files that are written do not change",
+            )
             .help("`delta` and `postgres` take rows that replace others".to_owned());
         section.report("type", &section.location("type"), error);
     }
@@ -45,8 +46,9 @@ pub(super) fn read_files(section: &Section<'_>, mode: OutputMode) -> Option<File
         Kind::Parquet => FilesFormat::Parquet { compression: parquet_compression(section) },
     };
     let partition_by = section.columns("partition_by", COLUMNS);
-    let max_file_size = section.size("max_file_size", 128 << 20, 64 << 10, 64 << 30);
-    Some(FilesSinkSettings { path: path?, format, partition_by, max_file_size })
+    let max_file_rows = section.integer("max_file_rows", 1, u64::from(u32::MAX));
+    let max_file_rows = max_file_rows.unwrap_or(10_000_000);
+    Some(FilesSinkSettings { path: path?, format, partition_by, max_file_rows })
 }
 
 fn text_compression(section: &Section<'_>) -> TextCompression {

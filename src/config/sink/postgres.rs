@@ -1,5 +1,7 @@
 //! The keys of a sink of `type = "postgres"`.
 
+use std::time::Duration;
+
 use super::super::diagnostics::ConfigError;
 use super::super::model::{
     OutputMode, PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls,
@@ -13,33 +15,57 @@ const PARTS: [&str; 5] = ["host", "port", "user", "password", "database"];
 pub(super) fn read(section: &Section<'_>, query: OutputMode) -> Option<PostgresSinkSettings> {
     let connection = connection(section);
     let table = table(section);
-    let unknown = PostgresMode::Upsert;
-    let mode = section
-        .entry("mode")
-        .map_or(Some(PostgresMode::Append), |entry| {
-            section.choose(
+    let default = match query {
+        OutputMode::Update => PostgresMode::Upsert,
+        OutputMode::Append | OutputMode::Complete => PostgresMode::Append,
+    };
+    let mode = match section.entry("mode") {
+        None => default,
+        Some(entry) => {
+            let chosen = section.choose(
                 "mode",
                 &entry.node,
                 &[("append", PostgresMode::Append), ("upsert", PostgresMode::Upsert)],
                 &[
-                    (
-                        "update",
-                        "write \"upsert\": the query's own `mode` says which rows there are",
-                    ),
-                    ("overwrite", "write \"upsert\": rows replace those of the same key"),
+                    ("update", "write \"upsert\": rows replace those of the same key"),
+                    ("overwrite", "that is what the query's mode `complete` does"),
+                    ("complete", "it is the query's mode that says so"),
                 ],
-            )
-        })
-        .unwrap_or(unknown);
-    if mode == PostgresMode::Append && query == OutputMode::Complete {
-        let error = ConfigError::new("the whole result would be inserted again at each trigger")
-            .expected("`mode = \"upsert\"` in the sink, or the query's mode `append` or `update`");
-        section.report("mode", &section.location("mode"), error);
-    }
+            );
+            // Whether a key fits cannot be said of a mode that is not known.
+            chosen.unwrap_or(PostgresMode::Upsert)
+        }
+    };
     let key = key(section, mode == PostgresMode::Upsert, "mode = \"upsert\"");
     let create_table = section.boolean("create_table", true);
-    let tls = section.choice(
+    let tls = tls(section);
+    let ca_file = section.file("ca_file", "the path of a file of certificates, PEM");
+    if tls != Some(PostgresTls::Verify) {
+        let message = "has no effect: certificates are not checked";
+        section.forbid(&["ca_file"], message, "`tls = \"verify\"`, or no `ca_file`");
+    }
+    let second = Duration::from_secs(1);
+    let timeout = |key, default| section.duration(key, default, second, 3600 * second);
+    let connect_timeout = timeout("connect_timeout", 10 * second);
+    let lock_timeout = timeout("lock_timeout", 30 * second);
+    Some(PostgresSinkSettings {
+        connection: connection?,
+        table: table?,
+        mode,
+        key,
+        create_table,
+        tls,
+        ca_file,
+        connect_timeout,
+        lock_timeout,
+    })
+}
+
+fn tls(section: &Section<'_>) -> Option<PostgresTls> {
+    let entry = section.entry("tls")?;
+    section.choose(
         "tls",
+        &entry.node,
         &[
             ("disable", PostgresTls::Disable),
             ("prefer", PostgresTls::Prefer),
@@ -53,24 +79,7 @@ pub(super) fn read(section: &Section<'_>, query: OutputMode) -> Option<PostgresS
             ("verify-ca", "write \"verify\": the server's name is checked too"),
             ("allow", "write \"prefer\""),
         ],
-        PostgresTls::Prefer,
-    );
-    let ca_file = section.file("ca_file", "the path of a file of certificates, PEM");
-    if tls != PostgresTls::Verify {
-        let message = "has no effect: certificates are not checked";
-        section.forbid(&["ca_file"], message, "`tls = \"verify\"`, or no `ca_file`");
-    }
-    let batch_rows = section.count("batch_rows", 1, 1_000_000).unwrap_or(10_000);
-    Some(PostgresSinkSettings {
-        connection: connection?,
-        table: table?,
-        mode,
-        key,
-        create_table,
-        tls,
-        ca_file,
-        batch_rows,
-    })
+    )
 }
 
 fn connection(section: &Section<'_>) -> Option<PostgresConnection> {
@@ -83,10 +92,10 @@ fn connection(section: &Section<'_>) -> Option<PostgresConnection> {
             None
         } else if url.expose().starts_with("jdbc:") {
             Some("without `jdbc:`".to_owned())
-        } else if url.expose().contains("sslmode") {
-            Some("`sslmode` is a key of its own: write `tls`".to_owned())
+        } else if section.has("tls") && url.expose().contains("sslmode") {
+            Some("it has an `sslmode`, which is what `tls` beside it says".to_owned())
         } else {
-            match url.expose().parse::<tokio_postgres::Config>() {
+            match without_ssl(url.expose()).parse::<tokio_postgres::Config>() {
                 Ok(config) if config.get_hosts().is_empty() => Some("it names no host".to_owned()),
                 Ok(config) if config.get_dbname().is_none() => {
                     Some("it names no database".to_owned())
@@ -120,13 +129,34 @@ fn connection(section: &Section<'_>) -> Option<PostgresConnection> {
     })
 }
 
+/// The address without `sslmode` and `sslrootcert`, whose values the client library knows in part.
+fn without_ssl(text: &str) -> String {
+    let is_ssl = |pair: &str| {
+        let key = pair.split('=').next().unwrap_or("").trim();
+        matches!(key, "sslmode" | "sslrootcert")
+    };
+    match text.split_once('?') {
+        Some((address, query)) if text.contains("://") => {
+            let rest: Vec<&str> = query.split('&').filter(|pair| !is_ssl(pair)).collect();
+            format!("{address}?{}", rest.join("&"))
+        }
+        _ if text.contains("://") => text.to_owned(),
+        _ => {
+            let rest: Vec<&str> = text.split_whitespace().filter(|pair| !is_ssl(pair)).collect();
+            rest.join(" ")
+        }
+    }
+}
+
 fn table(section: &Section<'_>) -> Option<String> {
     const TABLE: &str = "the name of a table, such as \"sensor_stats\" or \"iot.sensor_stats\"";
     let found = section.required("table", TABLE, "\"sensor_stats\"")?;
     // PostgreSQL cuts longer names, and two of them might become one.
     let part = |part: &str| (1..=63).contains(&part.len()) && !part.contains('\0');
     let parts = found.text.split('.');
-    if !found.unresolved && (parts.clone().count() > 2 || !parts.clone().all(part)) {
+    // What stands in quotes may hold dots; the sink looks at it when it connects.
+    let quoted = found.text.contains('"');
+    if !found.unresolved && !quoted && (parts.clone().count() > 2 || !parts.clone().all(part)) {
         section.reject("table", found.node, TABLE, None);
         return None;
     }

@@ -137,8 +137,12 @@ fn backoff(section: &Section<'_>) -> (Duration, Duration) {
 }
 
 pub(super) fn read_rate(section: &Section<'_>) -> RateSettings {
-    RateSettings {
-        rows_per_second: section.integer("rows_per_second", 1, 1_000_000_000).unwrap_or(1),
-        ramp_up: section.duration("ramp_up", Duration::ZERO, Duration::ZERO, 365 * DAY),
+    let rows_per_second = section.integer("rows_per_second", 1, 1_000_000_000).unwrap_or(1);
+    let ramp_up = section.duration("ramp_up", Duration::ZERO, Duration::ZERO, 365 * DAY);
+    if ramp_up.subsec_nanos() != 0 {
+        let error = ConfigError::new("the rate goes up once a second")
+            .expected("a duration of whole seconds");
+        section.report("ramp_up", &section.location("ramp_up"), error);
     }
+    RateSettings { rows_per_second, ramp_up }
 }

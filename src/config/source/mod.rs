@@ -156,11 +156,12 @@ pub(crate) fn schema(
     Some(Some((text, TextLocation::new(&file, offsets))))
 }
 
-const FIELDS: [(&str, MetadataField, &[Carrier]); 9] = [
+const FIELDS: [(&str, MetadataField, &[Carrier]); 10] = [
     ("topic", MetadataField::Topic, &[Carrier::Kafka]),
     ("partition", MetadataField::Partition, &[Carrier::Kafka]),
     ("offset", MetadataField::Offset, &[Carrier::Kafka]),
     ("timestamp", MetadataField::Timestamp, &[Carrier::Kafka, Carrier::Socket]),
+    ("timestamp_type", MetadataField::TimestampType, &[Carrier::Kafka]),
     ("key", MetadataField::Key, &[Carrier::Kafka]),
     ("headers", MetadataField::Headers, &[Carrier::Kafka]),
     ("file", MetadataField::File, &[Carrier::Files]),

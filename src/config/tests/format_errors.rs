@@ -38,6 +38,8 @@ escape = ","
 header = true
 null_value = 0
 comment = "\""
+mode = "failfast"
+multiline = true
 sep = ";"
 unknown_fields = "reject"
 "##,
@@ -90,25 +92,42 @@ error: `comment` and `quote` are the same character
    = key: sources.logs.format.comment
    = expected: characters that can be told apart
 
-error: unknown key `sep`
-  --> case.toml:9:1
+error: invalid value "failfast"
+  --> case.toml:9:8
    |
- 9 | sep = ";"
-   | ^^^
-   = key: sources.logs.format.sep
-   = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `timestamps`, `timezone` or `columns`
-   = help: write `delimiter = "…"`
+ 9 | mode = "failfast"
+   |        ^^^^^^^^^^
+   = key: sources.logs.format.mode
+   = expected: `strict` or `permissive`
+   = help: write "strict": what does not fit is a dead letter
+
+error: records are not cut at the ends of lines here
+   --> case.toml:10:13
+    |
+ 10 | multiline = true
+    |             ^^^^
+    = key: sources.logs.format.multiline
+    = expected: `multiline` in a source of files, or none
+
+error: unknown key `sep`
+   --> case.toml:11:1
+    |
+ 11 | sep = ";"
+    | ^^^
+    = key: sources.logs.format.sep
+    = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `multiline`, `trim`, `mode`, `timestamps`, `timezone` or `columns`
+    = help: write `delimiter = "…"`
 
 error: unknown key `unknown_fields`
-   --> case.toml:10:1
+   --> case.toml:12:1
     |
- 10 | unknown_fields = "reject"
+ 12 | unknown_fields = "reject"
     | ^^^^^^^^^^^^^^
     = key: sources.logs.format.unknown_fields
-    = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `timestamps`, `timezone` or `columns`
+    = expected: `type`, `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `multiline`, `trim`, `mode`, `timestamps`, `timezone` or `columns`
     = help: `unknown_fields` is a key of type `json`, `json_schema` or `debezium`
 
-8 errors in the configuration
+10 errors in the configuration
 "##,
     );
 }
@@ -401,6 +420,7 @@ fn debezium() {
 [sources.logs.format]
 type = "debezium"
 payload = "avro"
+decimals = "precise"
 op_column = "_op"
 ts_column = "_op"
 unknown_fields = "reject"
@@ -409,24 +429,33 @@ type = "kafka"
 brokers = "b"
 topics = "a"
 schema = "a INT"
-format = { type = "debezium", payload = "protobuf", validate = true }
+format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
 "##,
         r##"
-error: missing key `registry` in [sources.logs.format]
+error: missing key `registry` or `schema_file` in [sources.logs.format]
   --> case.toml:1:15
    |
  1 | [sources.logs.format]
    |               ^^^^^^
    = key: sources.logs.format.registry
    = expected: registry = { url = "http://localhost:8081" }
+               or schema_file = "order.avsc"
 
-error: `op_column` has this name
-  --> case.toml:5:13
+error: `decimals` has no effect: Avro's decimals say what they are
+  --> case.toml:4:1
    |
- 5 | ts_column = "_op"
-   |             ^^^^^
-   = key: sources.logs.format.ts_column
-   = expected: names that differ
+ 4 | decimals = "precise"
+   | ^^^^^^^^
+   = key: sources.logs.format.decimals
+   = expected: `payload = "json"`, or no `decimals`
+
+error: unknown key `op_column`
+  --> case.toml:5:1
+   |
+ 5 | op_column = "_op"
+   | ^^^^^^^^^
+   = key: sources.logs.format.op_column
+   = expected: `type`, `payload`, `decimals`, `registry`, `schema_file` or `framing`
 
 error: unknown key `unknown_fields`
   --> case.toml:6:1
@@ -434,27 +463,28 @@ error: unknown key `unknown_fields`
  6 | unknown_fields = "reject"
    | ^^^^^^^^^^^^^^
    = key: sources.logs.format.unknown_fields
-   = expected: `type`, `payload`, `registry`, `op_column` or `ts_column`
+   = expected: `type`, `payload`, `decimals`, `registry`, `schema_file` or `framing`
    = help: `unknown_fields` is a key of type `json`, `json_schema` or `debezium`
 
-error: invalid value "protobuf"
-   --> case.toml:12:41
+error: invalid value "precise"
+   --> case.toml:12:60
     |
- 12 | format = { type = "debezium", payload = "protobuf", validate = true }
-    |                                         ^^^^^^^^^^
-    = key: sources.a.format.payload
-    = expected: `json` or `avro`
+ 12 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
+    |                                                            ^^^^^^^^^
+    = key: sources.a.format.decimals
+    = expected: `text` or `base64`
+    = help: write "base64"
 
 error: unknown key `validate`
-   --> case.toml:12:53
+   --> case.toml:12:71
     |
- 12 | format = { type = "debezium", payload = "protobuf", validate = true }
-    |                                                     ^^^^^^^^
+ 12 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
+    |                                                                       ^^^^^^^^
     = key: sources.a.format.validate
-    = expected: `type`, `payload`, `timestamps`, `timezone`, `columns`, `unknown_fields`, `op_column` or `ts_column`
+    = expected: `type`, `payload`, `decimals`, `timestamps`, `timezone`, `columns` or `unknown_fields`
     = help: `validate` is a key of type `json_schema`
 
-5 errors in the configuration
+6 errors in the configuration
 "##,
     );
 }

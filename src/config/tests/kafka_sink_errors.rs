@@ -17,15 +17,15 @@ key = []
 key_column = "k"
 headers = ["a", "a"]
 value = "raw"
-timestamps = "millis"
 [queries.b]
 sql = "SELECT 1"
 [queries.b.sink]
 type = "kafka"
 brokers = "localhost"
 topic_column = "t"
+key = ["a", "b"]
 value = "avro"
-timestamps = "epoch_millis"
+transactional_id = "x"
 [queries.b.sink.options]
 acks = 1
 "transactional.id" = "x"
@@ -190,38 +190,6 @@ error: `subject` has no effect: values are not Avro
 }
 
 #[test]
-fn one_transactional_id_twice() {
-    rejects(
-        r##"
-[queries.a]
-sql = "SELECT 1"
-sink = { type = "kafka", brokers = "b", topic = "t", transactional_id = "x" }
-[queries.b]
-sql = "SELECT 1"
-[[queries.b.sinks]]
-type = "console"
-[[queries.b.sinks]]
-type = "kafka"
-brokers = "b"
-topic = "t"
-transactional_id = "x"
-"##,
-        r##"
-error: sink `a` has the same transactional id
-   --> case.toml:12:20
-    |
- 12 | transactional_id = "x"
-    |                    ^^^
-    = key: queries.b.sinks.1.transactional_id
-    = expected: an id for each sink, or none
-    = help: the broker shuts out the older of two producers of one id
-
-1 error in the configuration
-"##,
-    );
-}
-
-#[test]
 fn postgres() {
     rejects(
         r##"
@@ -239,7 +207,7 @@ mode = "update"
 key = "sensor"
 tls = true
 ca_file = "ca.pem"
-batch_rows = 0
+lock_timeout = 5
 [queries.c]
 sql = "SELECT 1"
 mode = "complete"
@@ -249,6 +217,8 @@ host = "dbserver"
 password = 5
 dbtable = "x"
 table = ""
+mode = "overwrite"
+transaction_timeout = "1s"
 "##,
         r##"
 error: missing key `url` in [queries.a.sink]
@@ -299,7 +269,7 @@ error: invalid value "update"
     |        ^^^^^^^^
     = key: queries.b.sink.mode
     = expected: `append` or `upsert`
-    = help: write "upsert": the query's own `mode` says which rows there are
+    = help: write "upsert": rows replace those of the same key
 
 error: invalid value true
    --> case.toml:13:7
@@ -318,13 +288,14 @@ error: `ca_file` has no effect: certificates are not checked
     = key: queries.b.sink.ca_file
     = expected: `tls = "verify"`, or no `ca_file`
 
-error: invalid value 0
-   --> case.toml:15:14
+error: invalid value 5
+   --> case.toml:15:16
     |
- 15 | batch_rows = 0
-    |              ^
-    = key: queries.b.sink.batch_rows
-    = expected: a whole number from 1 to 1000000
+ 15 | lock_timeout = 5
+    |                ^
+    = key: queries.b.sink.lock_timeout
+    = expected: a duration, such as "10s", "500ms", "2 minutes" or "1h30m"
+    = help: add a unit: "5s" or "5ms"
 
 error: missing key `user` in [queries.c.sink]
    --> case.toml:19:12
@@ -342,14 +313,6 @@ error: missing key `database` in [queries.c.sink]
     = key: queries.c.sink.database
     = expected: database = "shop"
 
-error: the whole result would be inserted again at each trigger
-   --> case.toml:19:12
-    |
- 19 | [queries.c.sink]
-    |            ^^^^
-    = key: queries.c.sink.mode
-    = expected: `mode = "upsert"` in the sink, or the query's mode `append` or `update`
-
 error: an integer is not valid here
    --> case.toml:22:12
     |
@@ -364,7 +327,7 @@ error: unknown key `dbtable`
  23 | dbtable = "x"
     | ^^^^^^^
     = key: queries.c.sink.dbtable
-    = expected: `type`, `name`, `url`, `host`, `port`, `user`, `password`, `database`, `table`, `mode`, `key`, `create_table`, `tls`, `ca_file` or `batch_rows`
+    = expected: `type`, `name`, `url`, `host`, `port`, `user`, `password`, `database`, `table`, `mode`, `key`, `create_table`, `tls`, `ca_file`, `connect_timeout` or `lock_timeout`
     = help: write `table = "…"`
 
 error: this string is empty
@@ -375,7 +338,25 @@ error: this string is empty
     = key: queries.c.sink.table
     = expected: the name of a table, such as "sensor_stats" or "iot.sensor_stats"
 
-15 errors in the configuration
+error: invalid value "overwrite"
+   --> case.toml:25:8
+    |
+ 25 | mode = "overwrite"
+    |        ^^^^^^^^^^^
+    = key: queries.c.sink.mode
+    = expected: `append` or `upsert`
+    = help: that is what the query's mode `complete` does
+
+error: unknown key `transaction_timeout`
+   --> case.toml:26:1
+    |
+ 26 | transaction_timeout = "1s"
+    | ^^^^^^^^^^^^^^^^^^^
+    = key: queries.c.sink.transaction_timeout
+    = expected: `type`, `name`, `url`, `host`, `port`, `user`, `password`, `database`, `table`, `mode`, `key`, `create_table`, `tls`, `ca_file`, `connect_timeout` or `lock_timeout`
+    = help: `transaction_timeout` is a key of type `kafka`
+
+16 errors in the configuration
 "##,
     );
 }
@@ -386,7 +367,7 @@ fn addresses_of_databases_are_not_shown() {
         r##"
 [queries.a]
 sql = "SELECT 1"
-sink = { type = "postgres", url = "postgres://me:hunter2@db/shop?sslmode=require", table = "t" }
+sink = { type = "postgres", url = "postgres://me:hunter2@db/shop?sslmode=require", table = "t", tls = "require" }
 [queries.b]
 sql = "SELECT 1"
 sink = { type = "postgres", url = "postgres://me:hunter2@:x/shop", table = "t" }
@@ -404,11 +385,11 @@ sink = { type = "delta", path = "postgres://me:hunter2@db/shop" }
 error: this is not the address of a database
   --> case.toml:3:35
    |
- 3 | sink = { type = "postgres", url = ***, table = "t" }
+ 3 | sink = { type = "postgres", url = ***, table = "t", tls = "require" }
    |                                   ^^^
    = key: queries.a.sink.url
    = expected: an address, such as "postgres://user@localhost:5432/shop"
-   = help: `sslmode` is a key of its own: write `tls`
+   = help: it has an `sslmode`, which is what `tls` beside it says
 
 error: this is not the address of a database
   --> case.toml:6:35

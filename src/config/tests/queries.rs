@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::{
     After, Compression, ConsoleSinkSettings, DropDuplicates, DropWithin, FilesFormat, KafkaHeaders,
-    KafkaKey, KafkaTopic, KafkaValue, OptionValue, OutputMode, PostgresConnection, PostgresMode,
-    PostgresTls, Settings, SinkSettings, TestRecords, TextCompression, TimestampSetting, Trigger,
+    KafkaValue, OptionValue, OutputMode, PostgresConnection, PostgresMode, PostgresTls, Settings,
+    SinkSettings, TestRecords, TextCompression, Trigger,
 };
 use super::{delta, no_variables, over_base, variables};
 
@@ -135,11 +135,11 @@ sql = "SELECT 1"
 type = "kafka"
 brokers = ["a:9092", "b:9092"]
 topic = "alerts"
-key = ["sensor", "day"]
+key = "sensor"
 headers = "level"
-timestamps = "epoch_millis"
-timestamp_column = "at"
-transactional_id = "mine"
+partition_column = "p"
+tombstone_column = "gone"
+transaction_timeout = "2m"
 [queries.a.sink.options]
 "linger.ms" = 5
 "sasl.password" = "hunter2"
@@ -148,6 +148,7 @@ sql = "SELECT 1"
 [queries.b.sink]
 type = "kafka"
 brokers = "a"
+topic = "b"
 topic_column = "t"
 key_column = "k"
 headers_column = "h"
@@ -168,30 +169,31 @@ registry = { url = "http://localhost:8081" }
     };
     let a = kafka(1);
     assert_eq!(a.brokers, "a:9092,b:9092");
-    assert_eq!(a.topic, KafkaTopic::Fixed("alerts".to_owned()));
-    assert_eq!(a.key, KafkaKey::Columns(vec!["sensor".to_owned(), "day".to_owned()]));
+    assert_eq!((a.topic.as_str(), &a.topic_column), ("alerts", &None));
+    assert_eq!(a.key.as_deref(), Some("sensor"));
     assert_eq!(a.headers, KafkaHeaders::Columns(vec!["level".to_owned()]));
-    assert_eq!((&a.value, a.timestamps), (&KafkaValue::Json, TimestampSetting::EpochMillis));
-    assert_eq!(a.timestamp_column.as_deref(), Some("at"));
-    assert_eq!(a.transactional_id.as_deref(), Some("mine"));
+    assert_eq!(a.value, KafkaValue::Json);
+    assert_eq!(a.partition_column.as_deref(), Some("p"));
+    assert_eq!(a.tombstone_column.as_deref(), Some("gone"));
+    assert_eq!(a.transaction_timeout, Duration::from_secs(120));
     assert_eq!(a.options["linger.ms"], OptionValue::Plain("5".to_owned()));
     assert!(a.options["sasl.password"].is_secret());
     let b = kafka(2);
-    assert_eq!(b.topic, KafkaTopic::Column("t".to_owned()));
-    assert_eq!(b.key, KafkaKey::Column("k".to_owned()));
+    assert_eq!((b.topic.as_str(), b.topic_column.as_deref()), ("b", Some("t")));
+    assert_eq!(b.key.as_deref(), Some("k"));
     assert_eq!(b.headers, KafkaHeaders::Column("h".to_owned()));
     assert_eq!(b.value, KafkaValue::Column("v".to_owned()));
     let c = kafka(3);
-    assert_eq!((&c.key, &c.headers), (&KafkaKey::None, &KafkaHeaders::Columns(vec![])));
+    assert_eq!((&c.key, &c.headers), (&None, &KafkaHeaders::Columns(vec![])));
     let KafkaValue::Avro { registry, subject } = &c.value else { panic!("Avro") };
-    assert_eq!((registry.url.as_str(), subject), ("http://localhost:8081", &None));
+    assert_eq!((registry.urls[0].as_str(), subject), ("http://localhost:8081", &None));
     let json = serde_json::to_value(&settings).expect("plain data");
     assert_eq!(
         json["queries"][1]["sinks"][0],
         json!({
             "name": "a", "type": "kafka", "brokers": "a:9092,b:9092", "topic": "alerts",
-            "key": ["sensor", "day"], "headers": ["level"], "value": "json",
-            "timestamps": "epoch_millis", "timestamp_column": "at", "transactional_id": "mine",
+            "key": "sensor", "headers": ["level"], "value": "json", "partition_column": "p",
+            "tombstone_column": "gone", "transaction_timeout": "2m",
             "options": { "linger.ms": "5", "sasl.password": "***" },
         })
     );
@@ -221,11 +223,11 @@ password = "${file:/run/password}"
 database = "shop"
 table = "Stats"
 mode = "upsert"
-key = "sensor"
+key = "sensor's"
 create_table = false
 tls = "verify"
 ca_file = "ca.pem"
-batch_rows = 500
+connect_timeout = "1m"
 "#,
         &environment,
     )
@@ -238,7 +240,7 @@ batch_rows = 500
     let PostgresConnection::Url { url } = &a.connection else { panic!("an address") };
     assert!(url.expose().starts_with("postgres://me:hunter2@db:5433/shop"));
     assert_eq!((a.table.as_str(), a.mode), ("iot.stats", PostgresMode::Append));
-    assert_eq!((a.tls, a.batch_rows, a.create_table), (PostgresTls::Prefer, 10_000, true));
+    assert_eq!((a.tls, a.create_table), (None, true));
     let b = postgres(2);
     let PostgresConnection::Parts { host, port, user, password, database } = &b.connection else {
         panic!("parts")
@@ -246,16 +248,60 @@ batch_rows = 500
     assert_eq!((host.as_str(), *port, user.as_str()), ("/run/postgresql", 5432, "me"));
     assert_eq!(password.as_ref().map(|password| password.expose()), Some("hunter2"));
     assert_eq!(database, "shop");
-    assert_eq!((b.mode, b.tls), (PostgresMode::Upsert, PostgresTls::Verify));
+    assert_eq!((b.mode, b.tls), (PostgresMode::Upsert, Some(PostgresTls::Verify)));
     assert_eq!(
         (b.key.as_slice(), &b.ca_file),
-        (&["sensor".to_owned()][..], &Some(PathBuf::from("ca.pem")))
+        (&["sensor's".to_owned()][..], &Some(PathBuf::from("ca.pem")))
+    );
+    assert_eq!(a.connection_string().expose(), url.expose());
+    assert_eq!(
+        b.connection_string().expose(),
+        "host='/run/postgresql' port='5432' user='me' dbname='shop' password='hunter2' \
+         sslmode='verify-full' sslrootcert='ca.pem'"
     );
     let shown = serde_json::to_string(&settings).expect("plain data") + &format!("{settings:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
     let json = serde_json::to_value(&settings).expect("plain data");
     assert_eq!(json["queries"][1]["sinks"][0]["url"], "***");
     assert_eq!(json["queries"][2]["sinks"][0]["password"], "***");
+}
+
+#[test]
+fn strings_of_connections() {
+    for (connection, string) in [
+        (
+            "url = \"postgres://db/shop\"",
+            "postgres://db/shop?sslmode=verify-full&sslrootcert=a%20%2B.pem",
+        ),
+        (
+            "url = \"postgresql://db/shop?connect_timeout=3\"",
+            "postgresql://db/shop?connect_timeout=3&sslmode=verify-full&sslrootcert=a%20%2B.pem",
+        ),
+        (
+            "url = \"host=db dbname=x\"",
+            "host=db dbname=x sslmode='verify-full' sslrootcert='a +.pem'",
+        ),
+        (
+            "host = \"db\"\nuser = \"o'hara\"\npassword = '\\'\ndatabase = \"x\"",
+            "host='db' port='5432' user='o\\'hara' dbname='x' password='\\\\' \
+             sslmode='verify-full' sslrootcert='a +.pem'",
+        ),
+    ] {
+        let settings = read(&format!(
+            "[queries.a]\nsql = \"SELECT 1\"\n[queries.a.sink]\ntype = \"postgres\"\n{connection}\n\
+             table = 't.\"T.x\"'\ntls = \"verify\"\nca_file = \"a +.pem\""
+        ));
+        let SinkSettings::Postgres(postgres) = &settings.queries[1].sinks[0].settings else {
+            panic!("PostgreSQL")
+        };
+        assert_eq!(postgres.connection_string().expose(), string);
+    }
+    read(
+        "[queries.a]\nsql = \"SELECT 1\"\nsink = { type = \"postgres\", table = \"t\", \
+         url = \"postgres://db/x?sslmode=verify-ca&sslrootcert=system\" }\n\
+         [queries.b]\nsql = \"SELECT 1\"\nsink = { type = \"postgres\", table = \"t\", \
+         url = \"host=db dbname=x sslmode=verify-full\" }",
+    );
 }
 
 #[test]
@@ -270,7 +316,7 @@ sql = "SELECT 1"
 sink = { type = "files", path = "b", format = "csv", delimiter = "\t", header = false, partition_by = "day" }
 [queries.c]
 sql = "SELECT 1"
-sink = { type = "files", path = "c", format = "parquet", max_file_size = "1GiB" }
+sink = { type = "files", path = "c", format = "parquet", max_file_rows = 5 }
 [queries.d]
 sql = "SELECT 1"
 [[queries.d.sinks]]
@@ -301,7 +347,7 @@ max_rows = 3
     );
     assert_eq!(files(2).partition_by, ["day"]);
     assert_eq!(files(3).format, FilesFormat::Parquet { compression: Compression::Snappy });
-    assert_eq!((files(2).max_file_size, files(3).max_file_size), (128 << 20, 1 << 30));
+    assert_eq!((files(2).max_file_rows, files(3).max_file_rows), (10_000_000, 5));
     let consoles: Vec<&ConsoleSinkSettings> = settings.queries[4]
         .sinks
         .iter()
@@ -319,7 +365,7 @@ max_rows = 3
         json!({
             "name": "b", "type": "files", "path": "b", "format": "csv", "compression": "none",
             "header": false, "delimiter": "\t", "partition_by": ["day"],
-            "max_file_size": 128 << 20,
+            "max_file_rows": 10_000_000,
         })
     );
     assert_eq!(

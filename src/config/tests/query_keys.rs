@@ -247,7 +247,7 @@ error: unknown key `type`
  9 | format = { delimiter = "ab", type = "csv" }
    |                              ^^^^
    = key: tables.c.format.type
-   = expected: `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `timestamps`, `timezone` or `columns`
+   = expected: `delimiter`, `quote`, `escape`, `header`, `null_value`, `comment`, `multiline`, `trim`, `mode`, `timestamps`, `timezone` or `columns`
    = help: `type` belongs in [tables.c]
 
 error: unknown key `format`

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{Environment, Settings, load};
-use super::delta;
+use super::{BASE, delta, merged};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -60,4 +60,46 @@ fn transactions() {
         settings.checkpoint.directory,
         Path::new("./data/transactions/checkpoints/transactions")
     );
+}
+
+/// What the examples of the documentation refer to.
+const AROUND_EXAMPLES: &str = r#"
+[sources.orders]
+type = "kafka"
+brokers = "localhost:9092"
+topics = ["orders"]
+schema = "order_id BIGINT"
+[sources.clicks]
+type = "files"
+path = "clicks"
+schema = "event_time TIMESTAMP, action STRING"
+[queries.clicks_by_window]
+sql = "SELECT 1"
+sink = { type = "console" }
+[queries.errors]
+sql = "SELECT 1"
+sink = { type = "console" }
+[queries.endpoint_minutes]
+sql = "SELECT 1"
+sink = { type = "console" }
+"#;
+
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+    let text = std::fs::read_to_string(path).expect("the documentation is there");
+    let mut checked = 0;
+    for block in text.split("```toml\n").skip(1) {
+        let example = block.split("```").next().expect("a split has a first part");
+        // Columns alone are no configuration.
+        if example.starts_with("schema") {
+            continue;
+        }
+        let files =
+            [("base.toml", BASE), ("around.toml", AROUND_EXAMPLES), ("example.toml", example)];
+        merged(&files, &[], &Environment::None)
+            .unwrap_or_else(|errors| panic!("{example}\n{errors}"));
+        checked += 1;
+    }
+    assert!(checked >= 7, "{checked}");
 }

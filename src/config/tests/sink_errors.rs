@@ -8,7 +8,7 @@ fn files() {
         r##"
 [queries.a]
 sql = "SELECT 1"
-mode = "complete"
+mode = "update"
 [queries.a.sink]
 type = "files"
 [queries.b]
@@ -26,7 +26,7 @@ format = "csv"
 compression = "snappy"
 delimiter = ""
 header = "yes"
-max_file_size = 1
+max_file_rows = 0
 partition_by = ["a", "a"]
 [queries.d]
 sql = "SELECT 1"
@@ -54,13 +54,13 @@ error: missing key `format` in [queries.a.sink]
    = key: queries.a.sink.format
    = expected: format = "ndjson"
 
-error: a sink of files does not take mode `complete`
+error: a sink of files does not take mode `update`
   --> case.toml:5:8
    |
  5 | type = "files"
    |        ^^^^^^^
    = key: queries.a.sink.type
-   = expected: a query of mode `append`: files that are written do not change
+   = expected: a query of mode `append` or `complete`: files that are written do not change
    = help: `delta` and `postgres` take rows that replace others
 
 error: invalid value "json"
@@ -97,13 +97,13 @@ error: invalid value "yes"
     = key: queries.c.sink.header
     = expected: true or false
 
-error: invalid value 1
+error: invalid value 0
    --> case.toml:21:17
     |
- 21 | max_file_size = 1
+ 21 | max_file_rows = 0
     |                 ^
-    = key: queries.c.sink.max_file_size
-    = expected: a size from 64KiB to 64GiB
+    = key: queries.c.sink.max_file_rows
+    = expected: a whole number from 1 to 4294967295
 
 error: "a" is listed twice
    --> case.toml:22:22
@@ -136,7 +136,7 @@ error: unknown key `header`
  30 | header = true
     | ^^^^^^
     = key: queries.d.sink.header
-    = expected: `type`, `name`, `path`, `format`, `compression`, `partition_by` or `max_file_size`
+    = expected: `type`, `name`, `path`, `format`, `compression`, `partition_by` or `max_file_rows`
     = help: `header` is a key of type `files`
 
 12 errors in the configuration

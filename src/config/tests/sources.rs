@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{
-    AfterFile, CsvHeader, DebeziumPayload, DeltaStart, Environment, FileCompression, FileOrder,
-    FilesSettings, FormatSettings, Framing, MetadataField, ProtobufOrigin, RegistryAuth,
-    SchemaOrigin, Settings, SourceKind, StartOffset, StartPosition, TableKind, TimestampSetting,
-    UnknownFields,
+    AfterFile, CsvHeader, CsvMode, DebeziumPayload, DecimalSetting, DeltaStart, Environment,
+    FileCompression, FileOrder, FilesSettings, FormatSettings, Framing, MetadataField,
+    ProtobufOrigin, RegistryAuth, SchemaOrigin, Settings, SourceKind, StartOffset, StartPosition,
+    TableKind, TimestampSetting, UnknownFields,
 };
 use super::{json, kafka, no_variables, over_base, variables};
 
@@ -118,6 +118,9 @@ escape = "'"
 header = true
 null_value = "NULL"
 comment = "#"
+multiline = true
+trim = true
+mode = "permissive"
 timestamps = "epoch_seconds"
 timezone = "Europe/Rome"
 columns = { b = "epoch_millis" }
@@ -145,6 +148,7 @@ format = { type = "parquet" }
     let Some(FormatSettings::Csv(csv)) = &settings.sources[1].format else { panic!("CSV") };
     assert_eq!((csv.delimiter, csv.quote, csv.escape), (b';', Some(b'\''), Some(b'\'')));
     assert_eq!((csv.header, csv.comment), (CsvHeader::Names, Some(b'#')));
+    assert_eq!((csv.multiline, csv.trim, csv.mode), (true, true, CsvMode::Permissive));
     assert_eq!(csv.null_value, "NULL");
     assert_eq!(csv.times.timestamps, TimestampSetting::EpochSeconds);
     assert_eq!(csv.times.columns["b"], TimestampSetting::EpochMillis);
@@ -237,7 +241,7 @@ fn formats_with_schemas() {
     let case = [
         source(
             "a",
-            "{ type = \"avro\", registry = { url = \"https://r:8081/\", username = \"me\", \
+            "{ type = \"avro\", registry = { url = [\"https://r:8081/\", \"http://s\"], username = \"me\", \
              password = \"${REGISTRY}\", ca_file = \"ca.pem\", timeout = \"1s\" } }",
         ),
         source("b", "{ type = \"avro\", schema_file = \"b.avsc\", framing = \"confluent\" }"),
@@ -251,7 +255,7 @@ fn formats_with_schemas() {
             "{ type = \"json_schema\", schema_file = \"e.json\", validate = false, \
              unknown_fields = \"reject\" }",
         ),
-        source("f", "{ type = \"debezium\", op_column = \"_op\", timestamps = \"epoch_micros\" }"),
+        source("f", "{ type = \"debezium\", decimals = \"base64\", op_column = \"change\", timestamps = \"epoch_micros\" }"),
         source("g", "{ type = \"debezium\", payload = \"avro\", registry = { url = \"http://r\" } }"),
         source("h", "{ type = \"raw\" }"),
     ]
@@ -261,7 +265,7 @@ fn formats_with_schemas() {
     let FormatSettings::Avro(a) = format(1) else { panic!("Avro") };
     assert_eq!(a.framing, Framing::Confluent);
     let SchemaOrigin::Registry(registry) = &a.origin else { panic!("a registry") };
-    assert_eq!(registry.url, "https://r:8081");
+    assert_eq!(registry.urls, ["https://r:8081", "http://s"]);
     assert_eq!(registry.timeout, Duration::from_secs(1));
     assert_eq!(registry.ca_file, Some(PathBuf::from("ca.pem")));
     let RegistryAuth::Basic { username, password } = &registry.auth else { panic!("a user") };
@@ -280,11 +284,12 @@ fn formats_with_schemas() {
     assert!(!e.validate);
     assert_eq!(e.json.unknown_fields, UnknownFields::Reject);
     let FormatSettings::Debezium(f) = format(6) else { panic!("Debezium") };
-    let DebeziumPayload::Json(inner) = &f.payload else { panic!("JSON") };
-    assert_eq!(inner.times.timestamps, TimestampSetting::EpochMicros);
-    assert_eq!((f.op_column.as_deref(), &f.ts_column), (Some("_op"), &None));
+    let DebeziumPayload::Json { json, decimals } = &f.payload else { panic!("JSON") };
+    assert_eq!(*decimals, DecimalSetting::Base64);
+    assert_eq!((f.op_column.as_deref(), &f.ts_column), (Some("change"), &None));
+    assert_eq!(json.times.timestamps, TimestampSetting::EpochMicros);
     let FormatSettings::Debezium(g) = format(7) else { panic!("Debezium") };
-    assert!(matches!(g.payload, DebeziumPayload::Avro { .. }));
+    assert!(matches!(g.payload, DebeziumPayload::Avro(_)));
     assert!(matches!(format(8), FormatSettings::Raw));
 
     let shown = serde_json::to_string(&settings).expect("plain data") + &format!("{settings:?}");
@@ -295,7 +300,7 @@ fn formats_with_schemas() {
         serde_json::json!({
             "type": "avro",
             "registry": {
-                "url": "https://r:8081", "username": "me", "password": "***",
+                "url": ["https://r:8081", "http://s"], "username": "me", "password": "***",
                 "ca_file": "ca.pem", "timeout": "1s",
             },
             "framing": "confluent",
@@ -312,7 +317,7 @@ fn formats_with_schemas() {
         json["sources"][6]["format"],
         serde_json::json!({
             "type": "debezium", "payload": "json", "timestamps": "epoch_micros",
-            "timezone": "UTC", "unknown_fields": "ignore", "op_column": "_op",
+            "timezone": "UTC", "unknown_fields": "ignore", "decimals": "base64", "op_column": "change",
         })
     );
 }
@@ -395,7 +400,8 @@ start = { timestamp = "2026-01-01 00:00:00.25" }
         sources[1]["format"],
         serde_json::json!({
             "type": "csv", "delimiter": ",", "quote": "", "escape": "\\", "header": "none",
-            "null_value": "", "comment": "", "timestamps": "auto", "timezone": "UTC",
+            "null_value": "", "comment": "", "multiline": false, "trim": false, "mode": "strict",
+            "timestamps": "auto", "timezone": "UTC",
         })
     );
     assert_eq!(sources[2]["type"], "rate");

@@ -100,6 +100,7 @@ schema = "timestamp TIMESTAMP"
 rowsPerSecond = 10
 rampUpTime = "1m"
 rows_per_second = 0
+ramp_up = "1500ms"
 format = { type = "json" }
 metadata = { topic = "t" }
 "##,
@@ -138,24 +139,32 @@ error: invalid value 0
    = key: sources.a.rows_per_second
    = expected: a whole number from 1 to 1000000000
 
-error: unknown key `format`
-  --> case.toml:7:1
+error: the rate goes up once a second
+  --> case.toml:7:11
    |
- 7 | format = { type = "json" }
+ 7 | ramp_up = "1500ms"
+   |           ^^^^^^^^
+   = key: sources.a.ramp_up
+   = expected: a duration of whole seconds
+
+error: unknown key `format`
+  --> case.toml:8:1
+   |
+ 8 | format = { type = "json" }
    | ^^^^^^
    = key: sources.a.format
    = expected: `type`, `rows_per_second`, `ramp_up`, `schema`, `metadata`, `watermark` or `batch`
    = help: `format` is a key of type `kafka`, `files` or `socket`
 
 error: records of this source have no `topic`
-  --> case.toml:8:14
+  --> case.toml:9:14
    |
- 8 | metadata = { topic = "t" }
+ 9 | metadata = { topic = "t" }
    |              ^^^^^
    = key: sources.a.metadata.topic
    = expected: no metadata: the source has columns only
 
-6 errors in the configuration
+7 errors in the configuration
 "##,
     );
 }
@@ -308,7 +317,7 @@ error: unknown key `Partition`
  3 | Partition = "p"
    | ^^^^^^^^^
    = key: sources.logs.metadata.Partition
-   = expected: `topic`, `partition`, `offset`, `timestamp`, `key` or `headers`
+   = expected: `topic`, `partition`, `offset`, `timestamp`, `timestamp_type`, `key` or `headers`
    = help: did you mean `partition`?
 
 error: unknown key `ofset`
@@ -317,7 +326,7 @@ error: unknown key `ofset`
  4 | ofset = "o"
    | ^^^^^
    = key: sources.logs.metadata.ofset
-   = expected: `topic`, `partition`, `offset`, `timestamp`, `key` or `headers`
+   = expected: `topic`, `partition`, `offset`, `timestamp`, `timestamp_type`, `key` or `headers`
    = help: did you mean `offset`?
 
 error: records of this source have no `file`
@@ -326,7 +335,7 @@ error: records of this source have no `file`
  5 | file = "f"
    | ^^^^
    = key: sources.logs.metadata.file
-   = expected: `topic`, `partition`, `offset`, `timestamp`, `key` or `headers`
+   = expected: `topic`, `partition`, `offset`, `timestamp`, `timestamp_type`, `key` or `headers`
 
 error: "TOPIC" is named twice
   --> case.toml:6:7

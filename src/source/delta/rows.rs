@@ -70,17 +70,22 @@ pub(super) async fn open(
     committed: Committed,
     skip: u64,
 ) -> Result<Result<FileRows, u64>, SourceError> {
-    let trouble = |error: ParquetError| file_trouble(table, piece, committed.version, &error);
     let path = store_path(table, &piece.path)?;
     let opened = ObjectFile::open(table.store.object_store(None), path, piece.size).await;
-    let mut reader =
-        opened.map_err(|error| file_trouble(table, piece, committed.version, &error))?;
+    let mut reader = match opened {
+        Ok(reader) => reader,
+        Err(error) => return Err(file_trouble(table, piece, committed.version, &error).await),
+    };
     let load = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new());
-    let mut metadata = load.await.map_err(trouble)?;
+    let mut metadata = match load.await {
+        Ok(metadata) => metadata,
+        Err(error) => return Err(file_trouble(table, piece, committed.version, &error).await),
+    };
+    let wrong = |error: ParquetError| content(table, piece, committed.version, &error.to_string());
     if let Some(schema) = micros_for_int96(metadata.schema(), metadata.parquet_schema()) {
         let options = ArrowReaderOptions::new().with_schema(schema);
         metadata =
-            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(trouble)?;
+            ArrowReaderMetadata::try_new(metadata.metadata().clone(), options).map_err(wrong)?;
     }
     let rows = metadata.metadata().file_metadata().num_rows();
     let rows = usize::try_from(rows).unwrap_or(0);
@@ -100,7 +105,7 @@ pub(super) async fn open(
     if in_file > 0 {
         builder = builder.with_offset(in_file);
     }
-    let stream = builder.build().map_err(trouble)?.boxed();
+    let stream = builder.build().map_err(wrong)?.boxed();
     let output = shape.output.clone();
     Ok(Ok(FileRows { stream, conform, output, keep, decoded: in_file, skip: skip - in_file }))
 }
@@ -114,7 +119,10 @@ impl FileRows {
         version: i64,
     ) -> Result<Option<RecordBatch>, SourceError> {
         while let Some(batch) = self.stream.next().await {
-            let batch = batch.map_err(|error| file_trouble(table, piece, version, &error))?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Err(file_trouble(table, piece, version, &error).await),
+            };
             let rows = batch.num_rows();
             let wrong = |reason: String| content(table, piece, version, &reason);
             let mut batch = self.conform.apply(&batch).map_err(wrong)?;
@@ -242,7 +250,9 @@ async fn deleted(
     let file = match file {
         Ok(file) => file,
         Err(VectorError::Source(error)) => return Err(error),
-        Err(VectorError::Store(error)) => return Err(file_trouble(table, piece, version, &error)),
+        Err(VectorError::Store(error)) => {
+            return Err(file_trouble(table, piece, version, &error).await);
+        }
     };
     let offset = usize::try_from(descriptor.offset.unwrap_or(1)).unwrap_or(usize::MAX);
     let bytes = vector::in_file(&file, offset, size).map_err(wrong)?;
@@ -281,20 +291,23 @@ fn store_path(table: &Table, path: &str) -> Result<Path, SourceError> {
 }
 
 /// Tells files that are gone from storage that is.
-fn file_trouble(
+async fn file_trouble(
     table: &Table,
     piece: &Piece,
     version: i64,
-    error: &(dyn StdError + 'static),
+    error: &(dyn StdError + Send + Sync + 'static),
 ) -> SourceError {
-    let missing =
-        std::iter::successors(Some(error), |cause| StdError::source(*cause)).any(|cause| {
-            matches!(
-                cause.downcast_ref::<object_store::Error>(),
-                Some(object_store::Error::NotFound { .. })
-            )
-        });
-    if missing {
+    let missing = std::iter::successors(Some(error as &(dyn StdError + 'static)), |cause| {
+        StdError::source(*cause)
+    })
+    .any(|cause| {
+        matches!(
+            cause.downcast_ref::<object_store::Error>(),
+            Some(object_store::Error::NotFound { .. })
+        )
+    });
+    // As long as the whole table is away, so are its files, and they come back with it.
+    if missing && matches!(table.store.is_delta_table_location().await, Ok(true)) {
         return SourceError::Gone {
             table: table.name().to_owned(),
             version,

@@ -7,8 +7,10 @@ use arrow::array::{BooleanBufferBuilder, builder};
 use arrow::buffer::BooleanBuffer;
 use uuid::Uuid;
 
-/// Of the portable serialisation of a 64-bit bitmap.
-const MAGIC: u32 = 1_681_511_377;
+/// Of the portable serialisation of a 64-bit bitmap, little-endian.
+const PORTABLE: u32 = 1_681_511_377;
+/// Of the one that is found in some logs (and in the protocol's example), big-endian.
+const NATIVE: u32 = 1_681_511_376;
 const WITH_RUNS: u32 = 12_347;
 const WITHOUT_RUNS: u32 = 12_346;
 /// From so many containers on, there is a list of their offsets even with runs.
@@ -24,21 +26,29 @@ const Z85: &[u8; 85] =
 pub(super) fn deleted(bytes: &[u8], rows: usize) -> Result<BooleanBuffer, String> {
     let mut bits: BooleanBufferBuilder = builder::BooleanBufferBuilder::new(rows);
     bits.append_n(rows, false);
+    let mut delete = |high: u64, low: u32| {
+        // A row beyond the file's end deletes nothing.
+        if let Ok(row) = usize::try_from(high << 32 | u64::from(low))
+            && row < rows
+        {
+            bits.set_bit(row, true);
+        }
+    };
     let mut input = Input(bytes);
-    if input.u32()? != MAGIC {
-        return Err("it is no deletion vector of the portable format".to_owned());
-    }
-    let bitmaps = input.u64()?;
-    for _ in 0..bitmaps {
-        let high = u64::from(input.u32()?) << 32;
-        input.bitmap(&mut |low| {
-            // A row beyond the file's end deletes nothing.
-            if let Ok(row) = usize::try_from(high | u64::from(low))
-                && row < rows
-            {
-                bits.set_bit(row, true);
-            }
-        })?;
+    let magic: [u8; 4] = input.array()?;
+    if u32::from_le_bytes(magic) == PORTABLE {
+        for _ in 0..input.u64()? {
+            let high = u64::from(input.u32()?);
+            input.bitmap(&mut |low| delete(high, low))?;
+        }
+    } else if u32::from_be_bytes(magic) == NATIVE {
+        for high in 0..u64::from(u32::from_be_bytes(input.array()?)) {
+            let size = u32::from_be_bytes(input.array()?);
+            let mut bitmap = Input(input.bytes(size as usize)?);
+            bitmap.bitmap(&mut |low| delete(high, low))?;
+        }
+    } else {
+        return Err("it is no deletion vector".to_owned());
     }
     Ok(bits.finish())
 }
@@ -180,19 +190,26 @@ mod tests {
     }
 
     fn wrap(bitmap: &[u8]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_le_bytes().to_vec();
+        let mut bytes = PORTABLE.to_le_bytes().to_vec();
         bytes.extend(1u64.to_le_bytes());
         bytes.extend(0u32.to_le_bytes());
         bytes.extend(bitmap);
         bytes
     }
 
+    /// The example of the protocol, and the same vector as Spark writes it.
+    const EXAMPLES: [(&str, usize); 2] = [
+        ("wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 40),
+        ("^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 44),
+    ];
+
     #[test]
     fn the_protocol_s_own_example_reads_as_it_says() {
-        let text = "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L";
-        let bits = deleted(&inline(text, 40).unwrap(), 30).unwrap();
-        assert_eq!(set(&bits), [3, 4, 7, 11, 18, 29]);
-        assert_eq!(set(&deleted(&inline(text, 40).unwrap(), 10).unwrap()), [3, 4, 7]);
+        for (text, size) in EXAMPLES {
+            let bits = deleted(&inline(text, size).unwrap(), 30).unwrap();
+            assert_eq!(set(&bits), [3, 4, 7, 11, 18, 29]);
+            assert_eq!(set(&deleted(&inline(text, size).unwrap(), 10).unwrap()), [3, 4, 7]);
+        }
         let path = relative_path("ab^-aqEH.-t@S}K{vb[*k^").unwrap();
         assert_eq!(path, "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin");
     }
@@ -221,16 +238,18 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error_and_no_panic() {
-        let whole = inline("wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", 40).unwrap();
-        for cut in 0..whole.len() {
-            assert!(deleted(&whole[..cut], 30).is_err());
-        }
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut flipped = whole.clone();
-                flipped[at] ^= 1 << bit;
-                // Some are other vectors; none is a panic.
-                let _ = deleted(&flipped, 30);
+        for (text, size) in EXAMPLES {
+            let whole = inline(text, size).unwrap();
+            for cut in 0..whole.len() {
+                assert!(deleted(&whole[..cut], 30).is_err());
+            }
+            for at in 0..whole.len() {
+                for bit in 0..8 {
+                    let mut flipped = whole.clone();
+                    flipped[at] ^= 1 << bit;
+                    // Some are other vectors; none is a panic.
+                    let _ = deleted(&flipped, 30);
+                }
             }
         }
         assert!(inline("~~~~~", 4).is_err() && inline("abc", 4).is_err());

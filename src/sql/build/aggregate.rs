@@ -14,7 +14,7 @@ use crate::event_time::{Tumbling, Windows};
 use crate::sql::chain::{StepKind, unalias};
 use crate::sql::error::SqlError;
 use crate::sql::functions::window_fields;
-use crate::sql::marks::{Mark, MarkKind, WindowExpr};
+use crate::sql::marks::{Mark, MarkKind, WindowExpr, is_time};
 use crate::sql::messages::planning_error;
 use crate::sql::registry::{Functions, timestamp_type};
 use crate::sql::{OperatorKind, OutputMode, WindowPart};
@@ -111,8 +111,9 @@ impl Builder<'_> {
             .filter_map(|(index, expr)| Some((index, timed(expr, flow)?)))
             .collect();
         self.one_window(&timed)?;
-        let session =
-            timed.iter().any(|(_, timed)| matches!(timed, Timed::Call { windows, .. } if matches!(windows, Windows::Session(_))));
+        let is_session =
+            |timed: &Timed| matches!(timed, Timed::Call { windows: Windows::Session(_), .. });
+        let session = timed.iter().any(|(_, timed)| is_session(timed));
         if session && mode == OutputMode::Update {
             return Err(SqlError::new(
                 "session windows are not supported in update output mode: a session that grows takes \
@@ -121,18 +122,16 @@ impl Builder<'_> {
             .hint("set output_mode = \"append\"")
             .at_location(self.landmarks.window));
         }
-        // Complete mode keeps every group for ever, however late its rows come. Sessions have no
-        // other form; windows of fixed length are keys like any other.
-        if mode == OutputMode::Complete && !session {
-            return Ok(None);
-        }
         if let Some((_, Timed::Call { time, windows, text, .. })) =
             timed.iter().find(|(_, timed)| matches!(timed, Timed::Call { .. }))
         {
-            let Some(mark) =
-                flow.mark(time).and_then(|mark| mark.as_time().map(|time| (mark, time)))
-            else {
-                return Ok(None);
+            let marks = flow.mark(time).and_then(|mark| mark.as_time().map(|time| (mark, time)));
+            // Complete mode keeps every window for ever, so it needs no watermark.
+            let never = Mark::source(0);
+            let mark = match marks {
+                Some(marks) => marks,
+                None if mode == OutputMode::Complete && is_time_over(time, flow) => (never, never),
+                None => return Ok(None),
             };
             let reach = match (mark.0.kind, windows) {
                 // Windows within windows are done when those are.
@@ -159,6 +158,9 @@ impl Builder<'_> {
                 columns,
                 key: None,
             }));
+        }
+        if mode == OutputMode::Complete {
+            return Ok(None);
         }
         if let Some((_, Timed::Made { window, mark, .. })) =
             timed.iter().find(|(_, timed)| matches!(timed, Timed::Made { .. }))
@@ -356,12 +358,15 @@ impl Builder<'_> {
         mut flow: Flow,
     ) -> Result<(Flow, Vec<Expr>), SqlError> {
         let found = groups.iter().find_map(|expr| match timed(expr, &flow) {
-            Some(Timed::Call { time, windows: Windows::Sliding(windows), text, .. }) => {
-                Some((time, windows, text))
-            }
+            Some(Timed::Call { time, windows, text, .. }) => Some((time, windows, text)),
             _ => None,
         });
         let Some((time, windows, text)) = found else { return Ok((flow, groups)) };
+        let Windows::Sliding(windows) = windows else {
+            // A row without a time is in no window.
+            let schema = Arc::clone(&flow.schema);
+            return Ok((flow.push(&StepKind::Filter(time.is_not_null()), &schema), groups));
+        };
         let failed = |error| planning_error(&error, self.landmarks);
         let number = |number: i64| Expr::Literal(ScalarValue::Int64(Some(number)), None);
         let function = Functions::get().scalar("sliding_windows").map_err(failed)?;
@@ -492,6 +497,12 @@ fn made_over(expr: &Expr, flow: &Flow) -> Option<Expr> {
             _ => return None,
         }
     }
+}
+
+/// Whether an expression gives a point in time.
+fn is_time_over(expr: &Expr, flow: &Flow) -> bool {
+    use datafusion::logical_expr::ExprSchemable;
+    expr.get_type(flow.schema.as_ref()).is_ok_and(|data_type| is_time(&data_type))
 }
 
 /// Whether each of the inner windows lies in one of the outer ones.

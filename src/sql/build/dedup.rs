@@ -16,7 +16,7 @@ impl Builder<'_> {
     pub(super) fn distinct(&mut self, flow: Flow) -> Result<Flow, SqlError> {
         let at = self.landmarks.distinct;
         let keys: Vec<usize> = (0..flow.schema.fields().len()).collect();
-        let keep = self.keep(&flow, &keys, None).map_err(|error| error.at_location(at))?;
+        let keep = self.keep(&flow, &keys, Within::Full).map_err(|error| error.at_location(at))?;
         self.deduplicate(flow, &keys, keep)
     }
 
@@ -37,14 +37,18 @@ impl Builder<'_> {
                 return Err(SqlError::new(format!(
                     "drop_duplicates names '{name}', which is no column of the query's output"
                 ))
-                .hint(suggestion(name, names, "columns")));
+                .hint(format!(
+                    "{}; duplicates of rows that are aggregated are dropped in a query of their \
+                     own, which this one reads",
+                    suggestion(name, names, "columns")
+                )));
             };
             keys.push(index);
         }
         if keys.is_empty() {
             keys = (0..fields.len()).collect();
         }
-        let keep = self.keep(&flow, &keys, Some(request.within))?;
+        let keep = self.keep(&flow, &keys, request.within)?;
         self.deduplicate(flow, &keys, keep)
     }
 
@@ -53,7 +57,7 @@ impl Builder<'_> {
         &self,
         flow: &Flow,
         keys: &[usize],
-        within: Option<Within>,
+        within: Within,
     ) -> Result<(Keep, Option<Timed>), SqlError> {
         let marks = flow.marks();
         let timed = |index: usize| {
@@ -67,25 +71,28 @@ impl Builder<'_> {
             };
             Some(Timed { time, mark })
         };
-        let anywhere = || {
-            (0..marks.len()).find_map(timed).ok_or_else(|| {
-                SqlError::new(
-                    "dropping duplicates within the watermark needs event time with a watermark \
-                     among the query's columns",
-                )
-                .hint("SELECT the source's event time column, and give the source a watermark")
-            })
+        let among_keys = || keys.iter().copied().find_map(timed);
+        let anywhere = || (0..marks.len()).find_map(timed);
+        let missing = || {
+            SqlError::new(
+                "dropping duplicates by event time needs event time with a watermark among the \
+                 query's columns",
+            )
+            .hint("SELECT the source's event time column, and give the source a watermark")
         };
         match within {
-            Some(Within::Wall(us)) => return Ok((Keep::Wall { us }, None)),
-            Some(Within::EventTime(us)) => return Ok((Keep::EventTime { us }, Some(anywhere()?))),
-            Some(Within::Watermark) | None => {}
+            Within::Wall(us) => return Ok((Keep::Wall { us }, None)),
+            Within::EventTime(us) => {
+                let found = anywhere().ok_or_else(missing)?;
+                return Ok((Keep::EventTime { us }, Some(found)));
+            }
+            Within::Full | Within::Watermark => {}
         }
-        if let Some(found) = keys.iter().copied().find_map(timed) {
+        if let Some(found) = among_keys() {
             return Ok((Keep::UntilWatermark, Some(found)));
         }
-        if within.is_some() {
-            let found = anywhere()?;
+        if within == Within::Watermark {
+            let found = anywhere().ok_or_else(missing)?;
             return Ok((Keep::EventTime { us: found.mark.delay }, Some(found)));
         }
         match self.request.state_ttl_us {

@@ -141,8 +141,9 @@ impl Builder<'_> {
             .hint("set output_mode = \"append\", or aggregate")),
             OutputMode::Update | OutputMode::Complete if aggregates > 1 => {
                 Err(SqlError::new(format!(
-                    "several aggregations, one after the other, are not supported in {mode} output \
-                     mode: the second would count the first one's rows again each time they change"
+                    "several aggregations in one query are not supported in {mode} output mode, only \
+                     in append mode: a second one would count the first one's rows again each time \
+                     they change"
                 ))
                 .hint("set output_mode = \"append\"")
                 .at_location(at))

@@ -15,7 +15,7 @@ use crate::sql::error::SqlError;
 use crate::sql::marks::{Mark, MarkKind};
 use crate::sql::messages::planning_error;
 use crate::sql::static_join::{StaticJoin, StaticKind, TablePart, TableSide};
-use crate::sql::{OperatorKind, OutputMode};
+use crate::sql::{OperatorKind, Origin, OutputMode};
 
 /// A join's condition, sorted by what each part of it is about.
 #[derive(Default)]
@@ -221,7 +221,7 @@ impl Builder<'_> {
         (left, right): (&Flow, &Flow),
         (keep_left, keep_right): (Option<i64>, Option<i64>),
     ) -> Result<(), SqlError> {
-        let timed = |flow: &Flow| flow.marks().iter().any(Option::is_some);
+        let timed = |flow: &Flow| self.has_watermark(flow);
         let needs = |left: bool| match kind {
             JoinKind::Left => left,
             JoinKind::Right => !left,
@@ -267,6 +267,26 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the rows come with event time that has a watermark, read or not.
+    fn has_watermark(&self, flow: &Flow) -> bool {
+        flow.branches.iter().all(|branch| {
+            let From::Stream(from) = &branch.from else { return false };
+            let known =
+                match from {
+                    Origin::Source(name) => self.catalog.sources.iter().any(|source| {
+                        source.name == *name
+                            && source.event_time.is_some()
+                            && source.watermark_delay_us.is_some()
+                    }),
+                    Origin::Query(name) => self.catalog.queries.iter().any(|query| {
+                        query.name == *name && query.marks.iter().any(Option::is_some)
+                    }),
+                    Origin::Operator(_) => false,
+                };
+            known || branch.marks.iter().any(Option::is_some)
+        })
     }
 
     fn stream_static(
@@ -414,7 +434,6 @@ fn equal_keys(expr: &Expr, left: &DFSchema, right: &DFSchema) -> Option<(Expr, E
 
 /// Where a flow's rows come from, in words.
 fn origin_of(flow: &Flow) -> String {
-    use crate::sql::Origin;
     let named = flow.branches.iter().find_map(|branch| match &branch.from {
         From::Stream(Origin::Source(name)) => Some(format!("source '{name}'")),
         From::Stream(Origin::Query(name)) => Some(format!("query '{name}'")),

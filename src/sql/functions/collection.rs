@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StructArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::functions_nested::extract::array_element_udf;
 use datafusion::functions_nested::map_extract::map_extract_udf;
@@ -13,21 +13,81 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 use super::{PlainFunction, all_scalar, wrap, wrong_count};
 
 pub(super) fn functions() -> Vec<PlainFunction> {
-    vec![PlainFunction::new(
-        "element_at",
-        |types| match types {
-            [list @ DataType::List(_), _] => Ok(vec![list.clone(), DataType::Int64]),
-            [map @ DataType::Map(entries, _), _] => Ok(vec![map.clone(), map_entry(entries, 0)?]),
-            [other, _] => plan_err!("element_at takes an ARRAY or a MAP, not {other}"),
-            other => wrong_count("element_at", "an ARRAY or MAP and an index or key", other.len()),
-        },
-        |types| match types {
-            [DataType::List(item), _] => Ok(item.data_type().clone()),
-            [DataType::Map(entries, _), _] => map_entry(entries, 1),
-            _ => plan_err!("element_at takes an ARRAY or a MAP"),
-        },
-        element_at,
-    )]
+    vec![
+        PlainFunction::new(
+            "element_at",
+            |types| match types {
+                [list @ DataType::List(_), _] => Ok(vec![list.clone(), DataType::Int64]),
+                [map @ DataType::Map(entries, _), _] => {
+                    Ok(vec![map.clone(), map_entry(entries, 0)?])
+                }
+                [other, _] => plan_err!("element_at takes an ARRAY or a MAP, not {other}"),
+                other => {
+                    wrong_count("element_at", "an ARRAY or MAP and an index or key", other.len())
+                }
+            },
+            |types| match types {
+                [DataType::List(item), _] => Ok(item.data_type().clone()),
+                [DataType::Map(entries, _), _] => map_entry(entries, 1),
+                _ => plan_err!("element_at takes an ARRAY or a MAP"),
+            },
+            element_at,
+        ),
+        // Not Spark's: `posexplode` takes its result apart.
+        PlainFunction::new(
+            "with_positions",
+            |types| match types {
+                [list @ DataType::List(_)] => Ok(vec![list.clone()]),
+                _ => plan_err!("posexplode takes an ARRAY or a MAP"),
+            },
+            |types| match types {
+                [DataType::List(item)] => Ok(positions_type(item.data_type())),
+                _ => plan_err!("posexplode takes an ARRAY or a MAP"),
+            },
+            with_positions,
+        ),
+    ]
+}
+
+fn position_fields(item: &DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("pos", DataType::Int32, true),
+        Field::new("col", item.clone(), true),
+    ])
+}
+
+fn positions_type(item: &DataType) -> DataType {
+    let element = DataType::Struct(position_fields(item));
+    DataType::List(Arc::new(Field::new_list_field(element, true)))
+}
+
+/// Each element with its place in the list, from 0.
+fn with_positions(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let rows = if all_scalar(args) { 1 } else { args.number_rows };
+    let lists = match args.args.first() {
+        Some(value) => value.to_array(rows)?,
+        None => return exec_err!("posexplode takes an ARRAY"),
+    };
+    let Some(lists) = lists.as_list_opt::<i32>() else {
+        return exec_err!("posexplode takes an ARRAY, not {}", lists.data_type());
+    };
+    let mut places: Vec<i32> = vec![0; lists.values().len()];
+    for range in lists.value_offsets().windows(2) {
+        for at in range[0]..range[1] {
+            // Offsets of a list are not negative and within its values.
+            places[at as usize] = at - range[0];
+        }
+    }
+    let fields = position_fields(lists.values().data_type());
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int32Array::from(places)), Arc::clone(lists.values())];
+    let elements = StructArray::try_new(fields, columns, None)?;
+    let DataType::List(item) = positions_type(lists.values().data_type()) else {
+        return exec_err!("posexplode makes an ARRAY");
+    };
+    let offsets = lists.offsets().clone();
+    let with = ListArray::try_new(item, offsets, Arc::new(elements), lists.nulls().cloned())?;
+    wrap(args, Arc::new(with))
 }
 
 /// The type of a map's keys (0) or values (1).

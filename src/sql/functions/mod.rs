@@ -6,6 +6,7 @@ mod calendar;
 mod clock;
 mod collection;
 mod datetime;
+mod json;
 mod parts;
 mod pattern;
 mod reading;
@@ -35,10 +36,12 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .chain(text::functions())
         .chain(window::functions())
         .chain(collection::functions())
+        .chain(json::functions())
         .chain([div()]);
     plain
         .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))
         .chain(clock::functions().into_iter().map(|f| Arc::new(ScalarUDF::new_from_impl(f))))
+        .chain([Arc::new(ScalarUDF::new_from_impl(json::FromJson::new()))])
         .collect()
 }
 

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::scope::{Column, Relation, Scope};
-use super::{Resolver, flat_name};
+use super::{Resolver, flat_name, windows};
 use crate::sql::error::{SqlError, location};
 use crate::sql::window_clause::call;
 
@@ -139,6 +139,7 @@ impl Resolver<'_> {
         if let JoinConstraint::On(condition) = constraint
             && merged.is_empty()
         {
+            windows::spell_windows(condition)?;
             self.expr(condition, &scope, &[])?;
         }
         if sides == Sides::LeftOnly {

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::sql::error::SqlError;
-use crate::sql::window_clause::{WindowCall, call, string_literal};
+use crate::sql::window_clause::{Shape, WindowCall, call, string_literal};
 
 /// What stands for the window's call while names are resolved. No text can hold it.
 pub(super) const MARK: &str = "\u{1}window";
@@ -53,6 +53,42 @@ pub(super) fn put_window(select: &mut Select, replacement: &Expr) {
 /// Puts `replacement` where marks stand in one expression.
 pub(super) fn put_window_in(expr: &mut Expr, replacement: &Expr) {
     let _ = expr.visit(&mut Marks { replacement });
+}
+
+/// Puts the planner's form of the windows into a join's condition, where a window is a value of a
+/// row.
+///
+/// # Errors
+/// Windows of which a row is in several, or which only grouping makes.
+pub(super) fn spell_windows(condition: &mut Expr) -> Result<(), SqlError> {
+    struct Spell;
+    impl VisitorMut for Spell {
+        type Break = SqlError;
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+            let Expr::Function(function) = &*expr else { return ControlFlow::Continue(()) };
+            let span = function.name.span();
+            match WindowCall::read(function) {
+                Ok(None) => {}
+                Ok(Some(call)) if matches!(call.shape, Shape::Tumbling { .. }) => {
+                    *expr = call.canonical(span);
+                }
+                Ok(Some(_)) => {
+                    return ControlFlow::Break(
+                        SqlError::new("only tumbling windows can stand in a join's condition")
+                            .hint("make the windows in a subquery, and join on its columns")
+                            .at(span),
+                    );
+                }
+                Err(error) => return ControlFlow::Break(error.or_at(span)),
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    match condition.visit(&mut Spell) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 /// Replaces mentions of the window in an expression outside the SELECT (ORDER BY).

@@ -236,6 +236,98 @@ fn texts() {
 }
 
 #[test]
+fn json_in_text() {
+    for (expr, expected) in [
+        ("from_json('{\"a\": 1, \"b\": \"x\"}', 'a INT, b STRING')", "{a: 1, b: x}"),
+        ("from_json('{\"a\": 1, \"b\": {\"c\": [1,2]}}', 'b STRUCT<c: ARRAY<INT>>').b.c[1]", "2"),
+        // A field of the wrong type is NULL, the others stay; what is no JSON has none.
+        ("from_json('{\"a\": \"no\", \"b\": \"x\"}', 'a INT, b STRING')", "{a: , b: x}"),
+        ("from_json('{nonsense', 'a INT')", "{a: }"),
+        ("from_json('[1, 2]', 'ARRAY<INT>')", "[1, 2]"),
+        ("from_json('1}, {\"value\": [2]', 'ARRAY<INT>')", "NULL"),
+        ("from_json('{\"k\": 1}', 'MAP<STRING, INT>')['k']", "1"),
+        ("from_json(user_agent, 'a INT')", "NULL"),
+        ("from_json('{\"t\": \"2026-01-01T00:00:00Z\"}', 't TIMESTAMP').t", "2026-01-01T00:00:00Z"),
+        (
+            "to_json(named_struct('a', 1, 'b', user_agent, 'c', array('x')))",
+            "{\"a\":1,\"c\":[\"x\"]}",
+        ),
+        ("to_json(array(1, 2))", "[1,2]"),
+        ("to_json(map('k', status_code))", "{\"k\":404}"),
+        ("to_json(struct(status_code, ip))", "{\"status_code\":404,\"ip\":\"10.0.0.1\"}"),
+        ("get_json_object('{\"a\": {\"b\": [1, {\"c\": \"x\"}]}}', '$.a.b[1].c')", "x"),
+        ("get_json_object('{\"a\": [1, 2]}', '$.a')", "[1,2]"),
+        ("get_json_object('{\"a\": [{\"b\": 1}, {\"b\": 2}]}', '$.a[*].b')", "[1,2]"),
+        ("get_json_object('{\"a\": null}', '$.a')", "NULL"),
+        ("get_json_object('nonsense', '$.a')", "NULL"),
+        ("get_json_object('{\"a\": 1.5}', '$.a')", "1.5"),
+    ] {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+    let plan = planned(
+        "SELECT data.* FROM (SELECT from_json(ip, 'userId INT, b STRING') AS data FROM logs)",
+    );
+    let names: Vec<&str> = plan.output_schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["userId", "b"]);
+    let plan =
+        planned("SELECT data.USERID FROM (SELECT from_json(ip, 'userId INT') AS data FROM logs)");
+    assert_eq!(plan.output_schema.field(0).data_type(), &DataType::Int32);
+    for (sql, part) in [
+        ("SELECT from_json(ip, method) AS x FROM logs", "must be a constant"),
+        ("SELECT from_json(ip, 'a NONSENSE') AS x FROM logs", "not a schema"),
+        ("SELECT from_json(ip, 'INT') AS x FROM logs", "must be a STRUCT, ARRAY or MAP"),
+        ("SELECT to_json(ip) AS x FROM logs", "named_struct"),
+        ("SELECT get_json_object(ip, 'a.b') AS x FROM logs", "not a path"),
+    ] {
+        let error = refused(sql);
+        assert!(error.to_string().contains(part), "{sql}\n{error}");
+        assert_eq!(error.location.map(|(line, _)| line), Some(1), "{error}");
+    }
+}
+
+#[test]
+fn arrays_and_maps() {
+    for (expr, expected) in [
+        ("sort_array(array(2, NULL, 1))", "[, 1, 2]"),
+        ("sort_array(array(2, NULL, 1), false)", "[2, 1, ]"),
+        ("array_sort(array(2, NULL, 1))", "[1, 2, ]"),
+        ("transform(array(1, 2), x -> x * 10)", "[10, 20]"),
+        ("filter(array(1, 2, 3), x -> x > 1)", "[2, 3]"),
+        ("array_join(array('a', 'b'), '-')", "a-b"),
+        ("array_distinct(array(1, 1, 2))", "[1, 2]"),
+        ("arrays_overlap(array(1, 2), array(2, 3))", "true"),
+        ("array_max(array(1, 3, 2))", "3"),
+        ("array_min(array(1, 3, 2))", "1"),
+        ("array_position(array('a', 'b'), 'b')", "2"),
+        ("slice(array(1, 2, 3), 2, 2)", "[2, 3]"),
+        ("flatten(array(array(1), array(2, 3)))", "[1, 2, 3]"),
+        ("array_remove(array(1, 2, 1), 1)", "[2]"),
+        ("array_repeat('a', 2)", "[a, a]"),
+        ("array_union(array(1, 2), array(2, 3))", "[1, 2, 3]"),
+        ("array_except(array(1, 2), array(2))", "[1]"),
+        ("map_keys(map('a', 1))", "[a]"),
+        ("map_values(map('a', 1))", "[1]"),
+        ("map_contains_key(map('a', 1), 'a')", "true"),
+        ("size(map('a', 1, 'b', 2))", "2"),
+        ("cardinality(array(1, 2))", "2"),
+        ("str_to_map('a:1,b:2')['b']", "2"),
+        ("equal_null(user_agent, NULL)", "true"),
+        ("sign(-2.5)", "-1.0"),
+        ("crc32('a')", "3904355907"),
+        ("sha('a')", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
+        ("sha1('a')", "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"),
+        ("char_length('abc')", "3"),
+        ("to_unix_timestamp(timestamp)", "1767307259"),
+        ("unbase64('YQ==') = CAST('a' AS BINARY)", "true"),
+        ("rpad('7', 3, '0')", "700"),
+        ("ltrim('  a')", "a"),
+        ("split_part('a.b', '.', 2)", "b"),
+    ] {
+        assert_eq!(value(expr), expected, "{expr}");
+    }
+}
+
+#[test]
 fn names_ignore_case_and_keep_their_spelling() {
     let plan = planned(
         "SELECT DeviceId, `Endpoint`, LOGS.IP, t.Bytes AS B FROM Logs AS t"
