@@ -449,39 +449,39 @@ error: `decimals` has no effect: Avro's decimals say what they are
    = key: sources.logs.format.decimals
    = expected: `payload = "json"`, or no `decimals`
 
-error: unknown key `op_column`
-  --> case.toml:5:1
+error: `op_column` has this name
+  --> case.toml:6:13
    |
- 5 | op_column = "_op"
-   | ^^^^^^^^^
-   = key: sources.logs.format.op_column
-   = expected: `type`, `payload`, `decimals`, `registry`, `schema_file` or `framing`
+ 6 | ts_column = "_op"
+   |             ^^^^^
+   = key: sources.logs.format.ts_column
+   = expected: names that differ
 
 error: unknown key `unknown_fields`
-  --> case.toml:6:1
+  --> case.toml:7:1
    |
- 6 | unknown_fields = "reject"
+ 7 | unknown_fields = "reject"
    | ^^^^^^^^^^^^^^
    = key: sources.logs.format.unknown_fields
-   = expected: `type`, `payload`, `decimals`, `registry`, `schema_file` or `framing`
+   = expected: `type`, `payload`, `decimals`, `registry`, `schema_file`, `framing`, `op_column` or `ts_column`
    = help: `unknown_fields` is a key of type `json`, `json_schema` or `debezium`
 
 error: invalid value "precise"
-   --> case.toml:12:60
+   --> case.toml:13:60
     |
- 12 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
+ 13 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
     |                                                            ^^^^^^^^^
     = key: sources.a.format.decimals
     = expected: `text` or `base64`
     = help: write "base64"
 
 error: unknown key `validate`
-   --> case.toml:12:71
+   --> case.toml:13:71
     |
- 12 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
+ 13 | format = { type = "debezium", payload = "json", decimals = "precise", validate = true }
     |                                                                       ^^^^^^^^
     = key: sources.a.format.validate
-    = expected: `type`, `payload`, `decimals`, `timestamps`, `timezone`, `columns` or `unknown_fields`
+    = expected: `type`, `payload`, `decimals`, `timestamps`, `timezone`, `columns`, `unknown_fields`, `op_column` or `ts_column`
     = help: `validate` is a key of type `json_schema`
 
 6 errors in the configuration
