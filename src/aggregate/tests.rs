@@ -1,5 +1,6 @@
 //! Window state against a recomputation from all rows.
 
+mod cases;
 mod functions;
 mod kinds;
 mod model;

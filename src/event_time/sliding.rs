@@ -4,6 +4,9 @@ use std::ops::{Range, RangeInclusive};
 
 use super::window::{LONGEST, WindowError};
 
+/// Windows that a time can belong to, at most: a change has to be shown in all of them.
+const MOST_WINDOWS: i64 = 1_000_000;
+
 /// Sliding windows: of fixed length, a new one every slide, aligned to the epoch plus an offset.
 ///
 /// Windows have ordinals, ascending with their starts. Time is cut at every start and every end of
@@ -22,8 +25,8 @@ impl Sliding {
     /// Windows of `size_us` microseconds that start at multiples of `slide_us` plus `offset_us`.
     ///
     /// # Errors
-    /// [`WindowError`] if a length is not positive or too long, the slide is longer than the size,
-    /// or the offset is not shorter than the slide (Spark's rules).
+    /// [`WindowError`] if a length is not positive or too long, the slide is longer than the size
+    /// or shorter than a millionth of it, or the offset is not shorter than the slide (Spark's rules).
     pub fn new(size_us: i64, slide_us: i64, offset_us: i64) -> Result<Self, WindowError> {
         if size_us <= 0 {
             return Err(WindowError::NotPositive);
@@ -36,6 +39,9 @@ impl Sliding {
         }
         if slide_us > size_us {
             return Err(WindowError::SlideTooLong);
+        }
+        if size_us / slide_us >= MOST_WINDOWS {
+            return Err(WindowError::TooManyWindows);
         }
         if offset_us.checked_abs().is_none_or(|offset| offset >= slide_us) {
             return Err(WindowError::OffsetTooLong);
@@ -175,7 +181,9 @@ mod tests {
         assert_eq!(Sliding::new(10, 5, 5), Err(WindowError::OffsetTooLong));
         assert_eq!(Sliding::new(10, 5, i64::MIN), Err(WindowError::OffsetTooLong));
         assert_eq!(Sliding::new(i64::MAX, 5, 0), Err(WindowError::TooLong));
-        assert!(Sliding::new(LONGEST, 1, 0).is_ok());
+        assert_eq!(Sliding::new(LONGEST, 1, 0), Err(WindowError::TooManyWindows));
+        assert_eq!(Sliding::new(1_000_000, 1, 0), Err(WindowError::TooManyWindows));
+        assert!(Sliding::new(LONGEST, LONGEST / 999_999, 0).is_ok());
     }
 
     proptest! {
@@ -221,7 +229,7 @@ mod tests {
             at in any::<i64>(), size in 1..=LONGEST, slide in 1..=LONGEST, offset in any::<i64>(),
             mark in any::<i64>(),
         ) {
-            let slide = slide.min(size);
+            let slide = slide.clamp(size / 1_000_000 + 1, size);
             let windows = Sliding::new(size, slide, offset % slide).unwrap();
             let pane = windows.pane(at);
             let _ = (windows.pane_bounds(pane), windows.is_closed(pane, mark));

@@ -132,6 +132,9 @@ pub enum WindowError {
     /// The slide is longer than the window: some times would belong to no window.
     #[error("the slide of a window must not be longer than the window itself")]
     SlideTooLong,
+    /// The slide is so short that a time belongs to more windows than anyone can want.
+    #[error("a time can belong to a million windows at most: make the slide longer")]
+    TooManyWindows,
     /// The start offset is not shorter than the slide, or than a window that does not slide.
     #[error("the start offset of a window must be shorter than the window, and than its slide")]
     OffsetTooLong,

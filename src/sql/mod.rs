@@ -55,7 +55,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
 pub use bind::BoundMap;
-pub use catalog::{Catalog, DropDuplicates, Within, QueryRequest};
+pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
 pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};

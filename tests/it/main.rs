@@ -18,5 +18,7 @@ mod ownership;
 mod panics;
 mod rebalance;
 mod rescale;
+mod seeds;
 mod shipped;
+mod sink_kafka;
 mod stop;

@@ -14,9 +14,9 @@ use crate::codec::{
     UnknownFields,
 };
 use crate::config::{
-    self, AvroFormat, ConfigError, DebeziumPayload, FormatSettings, Framing, JsonFormat,
-    ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings, SourceSettings,
-    TimeSettings, TimestampSetting,
+    self, AvroFormat, ConfigError, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
+    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    SourceSettings, TimeSettings, TimestampSetting,
 };
 
 use super::find_column;
@@ -77,22 +77,35 @@ pub(super) fn plan_format(
                 DebeziumPayload::Json { json, decimals } => DebeziumFormat::Json {
                     json: json_options(settings, source, json, schema)?,
                     decimals: match decimals {
-                        config::DecimalSetting::Text => DecimalFormat::Text,
-                        config::DecimalSetting::Base64 => DecimalFormat::Base64,
+                        DecimalSetting::Text => DecimalFormat::Text,
+                        DecimalSetting::Base64 => DecimalFormat::Base64,
                     },
                 },
                 DebeziumPayload::Avro(avro) => {
                     DebeziumFormat::Avro(avro_options(settings, source, avro)?)
                 }
             };
-            let mut options = DebeziumOptions::new(inner);
-            options.op_column = format.op_column.clone().unwrap_or(options.op_column);
-            options.ts_column = format.ts_column.clone().unwrap_or(options.ts_column);
-            FormatSpec::Debezium(options)
+            FormatSpec::Debezium(DebeziumOptions::new(inner))
         }
         // Files that are columns already.
         FormatSettings::Parquet => return Ok(None),
     }))
+}
+
+/// Reads a schema from a file that the configuration names.
+pub(super) fn read_schema<T>(
+    settings: &Settings,
+    source: &SourceSettings,
+    key: &str,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, CodecError>,
+) -> Result<T, ConfigError> {
+    let failed = |message: String| {
+        settings.error_at(&["sources", &source.name, "format", key], message, None)
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
+    parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
 }
 
 fn avro_options(
@@ -112,22 +125,6 @@ fn avro_options(
         },
     };
     Ok(AvroOptions { writer, defaults: None })
-}
-
-/// Reads a schema from a file that the configuration names.
-pub(super) fn read_schema<T>(
-    settings: &Settings,
-    source: &SourceSettings,
-    key: &str,
-    path: &Path,
-    parse: impl FnOnce(&str) -> Result<T, CodecError>,
-) -> Result<T, ConfigError> {
-    let failed = |message: String| {
-        settings.error_at(&["sources", &source.name, "format", key], message, None)
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
-    parse(&text).map_err(|error| failed(format!("{}: {error}", path.display())))
 }
 
 fn protobuf_options(

@@ -6,7 +6,8 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::dead_letter::dead_letter_schema;
 use crate::config::{
-    self, ConfigError, DeltaSinkSettings, FilesFormat, QuerySettings, Settings, SinkSettings,
+    self, ConfigError, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
+    KafkaSinkSettings, PostgresMode, PostgresSinkSettings, QuerySettings, Settings, SinkSettings,
     TextCompression,
 };
 use crate::graph::Graph;
@@ -15,7 +16,9 @@ use crate::sink::TargetSpec;
 use crate::sink::console::{ConsoleOptions, ConsoleOutput, Show};
 use crate::sink::delta_table::DeltaTableOptions;
 use crate::sink::files::{FileCompression, FileFormat, FilesOptions};
+use crate::sink::kafka::{KafkaHeaders, KafkaOptions, KafkaValue};
 use crate::sink::memory::{MemoryOptions, MemoryTable};
+use crate::sink::postgres::{PostgresOptions, PostgresWrite};
 use crate::sql::{FinishPlan, OutputMode, QueryPlan};
 
 use super::source::SourceBlueprint;
@@ -131,13 +134,38 @@ pub(super) fn query_sinks(
                     OutputMode::Append | OutputMode::Update => SinkTarget::Table(table),
                 }
             }
-            other => {
-                let Some(spec) = target_spec(other) else {
-                    let path = ["queries", &query.name];
-                    errors.push(settings.error_at(&path, "not wired yet", None));
-                    continue;
+            SinkSettings::Postgres(postgres) => {
+                let upsert = postgres.mode == PostgresMode::Upsert;
+                let keys = match upsert && plan.mode != OutputMode::Complete {
+                    true => update_keys(settings, query, place, &postgres.key, plan),
+                    false => Ok(Vec::new()),
                 };
+                match keys {
+                    Ok(keys) => staged(postgres_spec(postgres), plan, keys),
+                    Err(error) => {
+                        errors.push(error);
+                        continue;
+                    }
+                }
+            }
+            SinkSettings::Kafka(kafka) => match kafka_spec(kafka) {
+                Ok(spec) => staged(spec, plan, plan.key_columns().unwrap_or_default()),
+                Err(error) => {
+                    let path = ["queries", &query.name];
+                    errors.push(settings.error_at(&path, error, None));
+                    continue;
+                }
+            },
+            SinkSettings::Console(console) => {
+                staged(console_spec(console), plan, plan.key_columns().unwrap_or_default())
+            }
+            SinkSettings::Memory(memory) => {
+                let table = Arc::new(MemoryTable::new(memory.max_rows));
+                let spec = TargetSpec::Memory(MemoryOptions { table });
                 staged(spec, plan, plan.key_columns().unwrap_or_default())
+            }
+            SinkSettings::Files(files) => {
+                staged(files_spec(files), plan, plan.key_columns().unwrap_or_default())
             }
         };
         sinks.push(SinkBlueprint {
@@ -191,44 +219,81 @@ fn update_keys(
     })
 }
 
-fn target_spec(sink: &SinkSettings) -> Option<TargetSpec> {
-    Some(match sink {
-        SinkSettings::Console(console) => TargetSpec::Console(ConsoleOptions {
-            show: Show {
-                num_rows: console.rows,
-                truncate: console.truncate.unwrap_or(0),
-                vertical: console.vertical,
-            },
-            output: ConsoleOutput::Stdout,
-        }),
-        SinkSettings::Memory(memory) => {
-            TargetSpec::Memory(MemoryOptions { table: Arc::new(MemoryTable::new(memory.max_rows)) })
-        }
-        SinkSettings::Files(files) => {
-            let text = |compression| match compression {
-                TextCompression::None => FileCompression::None,
-                TextCompression::Gzip => FileCompression::Gzip,
-                TextCompression::Zstd(level) => FileCompression::Zstd(level),
-            };
-            let (format, compressed) = match files.format {
-                FilesFormat::Ndjson { compression } => (FileFormat::Json, text(compression)),
-                FilesFormat::Csv { compression, header, delimiter } => {
-                    (FileFormat::Csv { delimiter, header }, text(compression))
-                }
-                FilesFormat::Parquet { compression: pages } => {
-                    (FileFormat::Parquet(compression(pages)), FileCompression::None)
-                }
-            };
-            TargetSpec::Files(FilesOptions {
-                path: files.path.clone().into(),
-                format,
-                compression: compressed,
-                partition_by: files.partition_by.clone(),
-                max_file_rows: files.max_file_rows,
-            })
-        }
-        _ => return None,
+fn console_spec(console: &ConsoleSinkSettings) -> TargetSpec {
+    TargetSpec::Console(ConsoleOptions {
+        show: Show {
+            num_rows: console.rows,
+            truncate: console.truncate.unwrap_or(0),
+            vertical: console.vertical,
+        },
+        output: ConsoleOutput::Stdout,
     })
+}
+
+fn files_spec(files: &FilesSinkSettings) -> TargetSpec {
+    let text = |compression| match compression {
+        TextCompression::None => FileCompression::None,
+        TextCompression::Gzip => FileCompression::Gzip,
+        TextCompression::Zstd(level) => FileCompression::Zstd(level),
+    };
+    let (format, compressed) = match files.format {
+        FilesFormat::Ndjson { compression } => (FileFormat::Json, text(compression)),
+        FilesFormat::Csv { compression, header, delimiter } => {
+            (FileFormat::Csv { delimiter, header }, text(compression))
+        }
+        FilesFormat::Parquet { compression: pages } => {
+            (FileFormat::Parquet(compression(pages)), FileCompression::None)
+        }
+    };
+    TargetSpec::Files(FilesOptions {
+        path: files.path.clone().into(),
+        format,
+        compression: compressed,
+        partition_by: files.partition_by.clone(),
+        max_file_rows: files.max_file_rows,
+    })
+}
+
+fn postgres_spec(postgres: &PostgresSinkSettings) -> TargetSpec {
+    TargetSpec::Postgres(PostgresOptions {
+        url: postgres.connection_string().expose().to_owned(),
+        table: postgres.table.clone(),
+        write: match postgres.mode {
+            PostgresMode::Append => PostgresWrite::Append,
+            PostgresMode::Upsert => PostgresWrite::Upsert,
+        },
+        create: postgres.create_table,
+        connect_timeout: postgres.connect_timeout,
+        lock_timeout: postgres.lock_timeout,
+    })
+}
+
+fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
+    Ok(TargetSpec::Kafka(KafkaOptions {
+        brokers: kafka.brokers.clone(),
+        topic: Some(kafka.topic.clone()),
+        topic_column: kafka.topic_column.clone(),
+        key: kafka.key.clone(),
+        headers: match &kafka.headers {
+            config::KafkaHeaders::Columns(columns) if columns.is_empty() => KafkaHeaders::None,
+            config::KafkaHeaders::Columns(columns) => KafkaHeaders::Columns(columns.clone()),
+            config::KafkaHeaders::Column(column) => KafkaHeaders::Map(column.clone()),
+        },
+        partition_column: kafka.partition_column.clone(),
+        value: match &kafka.value {
+            config::KafkaValue::Json => KafkaValue::Json,
+            config::KafkaValue::Column(column) => KafkaValue::Column(column.clone()),
+            config::KafkaValue::Avro { .. } => return Err("Avro values".to_owned()),
+        },
+        tombstone_column: kafka.tombstone_column.clone(),
+        marker_topic: None,
+        transaction_timeout: kafka.transaction_timeout,
+        properties: kafka
+            .options
+            .iter()
+            .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+            .collect(),
+    }))
 }
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {

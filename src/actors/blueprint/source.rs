@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use crate::actors::partition_reader::{BatchLimits, ColumnsOf, Decoding};
 use crate::codec::{
@@ -229,7 +229,6 @@ pub(super) fn plan_source(
             return Err(settings.error_at(&["sources", &source.name], "it has no schema", None));
         }
     };
-    let declared = with_event_columns(&declared, source);
     let (schema, metadata) = with_metadata(&declared, source);
     let watermark = plan_watermark(settings, source, &schema)?;
     let format = match &source.format {
@@ -340,19 +339,6 @@ fn delta_options(delta: &DeltaSourceSettings) -> DeltaOptions {
         poll_interval: delta.poll_interval,
         ..DeltaOptions::new(delta.path.clone())
     }
-}
-
-/// The columns with those behind them that say what happened to a row.
-fn with_event_columns(declared: &SchemaRef, source: &SourceSettings) -> SchemaRef {
-    let Some(FormatSettings::Debezium(debezium)) = &source.format else { return declared.clone() };
-    let mut fields = declared.fields().to_vec();
-    if let Some(name) = &debezium.op_column {
-        fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
-    }
-    if let Some(name) = &debezium.ts_column {
-        fields.push(Arc::new(MetadataColumn::Timestamp.field(name)));
-    }
-    Arc::new(Schema::new(fields))
 }
 
 fn files_options(

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, StructArray,
+};
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -92,7 +94,8 @@ impl ScalarUDFImpl for FromJson {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let Some(ddl) = args.scalar_arguments.get(1).copied().flatten().and_then(scalar_text) else {
+        let Some(ddl) = args.scalar_arguments.get(1).copied().flatten().and_then(scalar_text)
+        else {
             return plan_err!(
                 "from_json: the schema must be a constant, like 'id BIGINT, name STRING'"
             );
@@ -123,7 +126,9 @@ fn json_type(ddl: &str) -> Result<DataType> {
             data_type @ (DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _)) => {
                 Ok(nullable(data_type))
             }
-            other => plan_err!("from_json: the schema is {other}; it must be a STRUCT, ARRAY or MAP"),
+            other => {
+                plan_err!("from_json: the schema is {other}; it must be a STRUCT, ARRAY or MAP")
+            }
         },
         Err(_) => plan_err!("from_json: '{ddl}' is not a schema: {columns}"),
     }

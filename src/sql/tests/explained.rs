@@ -72,7 +72,11 @@ fn joins_unions_tables_and_sorting() {
         ("u", vec!["select     user AS x", "explode    explode(tags)", "decodes    tags"]),
         (
             "top",
-            vec!["order by   count(*) DESC", "limit      3", "every group, for ever: complete mode"],
+            vec![
+                "order by   count(*) DESC",
+                "limit      3",
+                "every group, for ever: complete mode",
+            ],
         ),
         ("once", vec!["<- drop duplicates [once]", "each key for 1 minute after it came"]),
     ] {

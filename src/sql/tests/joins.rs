@@ -1,8 +1,8 @@
 //! Joins of streams with tables and with each other.
 
 use super::world::{Extra, World};
-use crate::sql::OperatorKind;
 use crate::operator::JoinPlan;
+use crate::sql::OperatorKind;
 
 const SECOND: i64 = 1_000_000;
 
@@ -38,6 +38,7 @@ fn a_stream_looks_up_a_table() {
             vec!["2|41"],
         ),
         ("SELECT user, age FROM clicks NATURAL JOIN users", vec!["ann|30", "bob|40"]),
+        ("SELECT ad, age FROM clicks CROSS JOIN users WHERE ad = 1", vec!["1|1", "1|30", "1|40"]),
     ] {
         let mut world = World::usual().query("q", sql);
         world.rows("clicks", "0|ann|1\n1|bob|2\n2|cy|3\n3|-|4");
@@ -77,10 +78,12 @@ fn joins_with_tables_that_are_not_possible() {
     for (sql, part) in [
         ("SELECT ad FROM clicks RIGHT JOIN users USING (user)", "not supported"),
         ("SELECT ad FROM clicks FULL JOIN users USING (user)", "not supported"),
-        ("SELECT ad FROM clicks CROSS JOIN users", "without a condition"),
         ("SELECT u.age FROM users u JOIN users v ON u.age = v.age", "two tables"),
         ("SELECT age FROM users LEFT SEMI JOIN clicks USING (user)", "stream on the left"),
-        ("SELECT user FROM clicks UNION ALL SELECT user FROM users", "UNION ALL of a stream and a table"),
+        (
+            "SELECT user FROM clicks UNION ALL SELECT user FROM users",
+            "UNION ALL of a stream and a table",
+        ),
         ("SELECT max(age) AS m FROM users", "does not stream"),
     ] {
         let error = world.refused(sql, &Extra::default());
@@ -92,7 +95,8 @@ fn joins_with_tables_that_are_not_possible() {
 #[track_caller]
 fn keeps(condition: &str) -> (Option<i64>, Option<i64>) {
     let extra = Extra { ttl: Some(1), ..Extra::default() };
-    let sql = format!("SELECT a.ad FROM clicks a JOIN impressions b ON a.ad = b.ad AND {condition}");
+    let sql =
+        format!("SELECT a.ad FROM clicks a JOIN impressions b ON a.ad = b.ad AND {condition}");
     let world = World::usual();
     let plan = world.try_plan("q", &sql, &extra).unwrap_or_else(|e| panic!("{sql}\n{e}"));
     let OperatorKind::Join(join) = &plan.operators[0].kind else { panic!("no join") };
@@ -106,13 +110,19 @@ fn bounds_are_found_in_the_condition() {
         ("b.ts BETWEEN a.ts AND a.ts + INTERVAL 60 SECONDS", (Some(60), Some(0))),
         ("a.ts <= b.ts AND b.ts <= a.ts + INTERVAL 1 MINUTE", (Some(60), Some(0))),
         ("a.ts >= b.ts - INTERVAL 1 MINUTE AND a.ts <= b.ts", (Some(60), Some(0))),
-        ("b.ts - INTERVAL '1 minute' BETWEEN a.ts AND a.ts + INTERVAL 1 HOUR", (Some(3660), Some(-60))),
+        (
+            "b.ts - INTERVAL '1 minute' BETWEEN a.ts AND a.ts + INTERVAL 1 HOUR",
+            (Some(3660), Some(-60)),
+        ),
         ("a.ts = b.ts", (Some(0), Some(0))),
         ("window(a.ts, '10 seconds') = window(b.ts, '10 seconds')", (Some(0), Some(0))),
         ("b.ts >= a.ts", (None, Some(0))),
         ("b.ts <= a.ts + INTERVAL 1 DAY", (Some(86_400), None)),
         ("(b.ts > a.ts OR b.ad > 3)", (None, None)),
-        ("b.ts + INTERVAL 10 SECONDS >= a.ts AND a.ts + INTERVAL 10 SECONDS >= b.ts", (Some(10), Some(10))),
+        (
+            "b.ts + INTERVAL 10 SECONDS >= a.ts AND a.ts + INTERVAL 10 SECONDS >= b.ts",
+            (Some(10), Some(10)),
+        ),
     ] {
         assert_eq!(keeps(condition), expected, "{condition}");
     }
@@ -123,11 +133,28 @@ const BOUND: &str = "a.ad = b.ad AND b.ts BETWEEN a.ts AND a.ts + INTERVAL 10 SE
 #[test]
 fn two_streams_meet_within_their_bound() {
     let mut world = World::usual()
-        .query("inner", &format!("SELECT a.user, b.site FROM clicks a JOIN impressions b ON {BOUND}"))
-        .query("left", &format!("SELECT a.user, b.site FROM clicks a LEFT JOIN impressions b ON {BOUND}"))
-        .query("right", &format!("SELECT a.user, b.site FROM clicks a RIGHT JOIN impressions b ON {BOUND}"))
-        .query("full", &format!("SELECT a.user, b.site FROM clicks a FULL OUTER JOIN impressions b ON {BOUND}"))
-        .query("semi", &format!("SELECT a.user FROM clicks a LEFT SEMI JOIN impressions b ON {BOUND}"))
+        .query(
+            "inner",
+            &format!("SELECT a.user, b.site FROM clicks a JOIN impressions b ON {BOUND}"),
+        )
+        .query(
+            "left",
+            &format!("SELECT a.user, b.site FROM clicks a LEFT JOIN impressions b ON {BOUND}"),
+        )
+        .query(
+            "right",
+            &format!("SELECT a.user, b.site FROM clicks a RIGHT JOIN impressions b ON {BOUND}"),
+        )
+        .query(
+            "full",
+            &format!(
+                "SELECT a.user, b.site FROM clicks a FULL OUTER JOIN impressions b ON {BOUND}"
+            ),
+        )
+        .query(
+            "semi",
+            &format!("SELECT a.user FROM clicks a LEFT SEMI JOIN impressions b ON {BOUND}"),
+        )
         .query(
             "comma",
             "SELECT a.user, b.site FROM clicks a, impressions b WHERE a.ad = b.ad AND a.ts <= b.ts \
@@ -166,7 +193,9 @@ fn a_stream_meets_itself_and_what_was_aggregated() {
     assert_eq!(world.out("again"), ["ann|0|5"]);
 
     let per5 = |source: &str| {
-        format!("SELECT window, ad, count(*) AS n FROM {source} GROUP BY window(ts, '5 seconds'), ad")
+        format!(
+            "SELECT window, ad, count(*) AS n FROM {source} GROUP BY window(ts, '5 seconds'), ad"
+        )
     };
     let sql = format!(
         "SELECT a.window.start AS s, a.ad, a.n AS clicks, b.n AS views FROM ({}) a JOIN ({}) b \
@@ -203,7 +232,7 @@ fn joins_that_would_keep_everything_are_refused() {
         ("JOIN impressions b ON a.ad = b.ad", "keep every left row for ever"),
         ("LEFT JOIN impressions b ON a.ad = b.ad", "needs a bound on event time in ON"),
         ("LEFT JOIN impressions b ON a.ad = b.ad WHERE b.ts < a.ts + INTERVAL 1 HOUR", "in ON"),
-        ("JOIN impressions b ON b.ts = a.ts + INTERVAL 1 HOUR", "needs columns that are equal"),
+        ("JOIN impressions b ON b.ts > a.ts", "needs columns that are equal"),
         ("LEFT ANTI JOIN impressions b ON a.ad = b.ad", "anti join"),
         ("CROSS JOIN impressions b", "needs columns that are equal"),
         ("JOIN plain b ON a.ad = b.n", "source 'plain' has none"),

@@ -1,7 +1,7 @@
 //! Windows of every kind, aggregations over aggregations, output modes, duplicates.
 
 use super::world::{Extra, World, mode};
-use crate::sql::{Within, OutputMode};
+use crate::sql::{OutputMode, Within};
 
 const CLICKS: &str = "1|ann|1\n4|ann|2\n6|bob|3\n12|ann|4";
 
@@ -32,7 +32,8 @@ fn sessions() {
     let world = World::usual();
     let error = world.refused(sql, &mode(OutputMode::Update)).to_string();
     assert!(error.contains("session windows are not supported in update"), "{error}");
-    let error = world.refused("SELECT session_window(ts, '1 second') AS s FROM clicks", &Extra::default());
+    let error =
+        world.refused("SELECT session_window(ts, '1 second') AS s FROM clicks", &Extra::default());
     assert!(error.to_string().contains("GROUP BY session_window"), "{error}");
     let error = world.refused(
         "SELECT count(*) AS n FROM clicks GROUP BY session_window(ts, CASE WHEN ad > 1 THEN '1 second' END)",
@@ -86,7 +87,8 @@ fn windows_over_windows_of_a_subquery_or_another_query() {
 
 #[test]
 fn the_same_windows_again() {
-    let inner = "SELECT window, user, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds'), user";
+    let inner =
+        "SELECT window, user, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds'), user";
     let sliding = inner.replace("'5 seconds'", "'10 seconds', '5 seconds'");
     let session = inner.replace("window", "session_window").replace("session_session", "session");
     for (inner, expected) in [
@@ -104,8 +106,7 @@ fn the_same_windows_again() {
     let mut world = World::usual().query("q", &sql);
     assert_eq!(world.rows("clicks", CLICKS).watermark(5).out("q"), ["0..5|2"]);
     // By event time itself.
-    let mut world =
-        World::usual().query("q", "SELECT ts, count(*) AS n FROM clicks GROUP BY ts");
+    let mut world = World::usual().query("q", "SELECT ts, count(*) AS n FROM clicks GROUP BY ts");
     world.rows("clicks", "1|a|1\n1|b|1\n2|a|1");
     assert_eq!(world.watermark(1).out("q"), ["1|2"]);
 }
@@ -150,7 +151,8 @@ fn windows_without_a_watermark_in_update_and_complete_mode() {
 
 #[test]
 fn update_mode_shows_what_changed_and_forgets_what_is_over() {
-    let sql = "SELECT window.start AS s, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds')";
+    let sql =
+        "SELECT window.start AS s, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds')";
     let mut world = World::usual().query_with("q", sql, mode(OutputMode::Update));
     assert_eq!(world.rows("clicks", CLICKS).out("q"), ["0|2", "10|1", "5|1"]);
     world.watermark(5).rows("clicks", "3|late|1\n7|in time|1");
@@ -163,14 +165,23 @@ fn update_mode_shows_what_changed_and_forgets_what_is_over() {
 #[test]
 fn what_modes_do_not_allow() {
     let world = World::usual();
-    let windowed = "SELECT window.start AS s, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds')";
+    let windowed =
+        "SELECT window.start AS s, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds')";
     let nested = format!("SELECT s, count(*) AS n FROM ({windowed}) GROUP BY s");
     let join = "SELECT a.ad FROM clicks a JOIN impressions b ON a.ad = b.ad AND a.ts = b.ts";
+    let left = join.replace("JOIN", "LEFT JOIN");
     for (sql, output_mode, at, part) in [
         ("SELECT ad FROM clicks", OutputMode::Complete, None, "without an aggregation"),
         (nested.as_str(), OutputMode::Update, Some((1, 92)), "several aggregations"),
         (nested.as_str(), OutputMode::Complete, Some((1, 92)), "several aggregations"),
-        (join, OutputMode::Update, Some((1, 34)), "only in append mode"),
+        (join, OutputMode::Complete, Some((1, 34)), "only in append mode"),
+        (left.as_str(), OutputMode::Update, Some((1, 39)), "only in append mode"),
+        (
+            "SELECT count(*) AS n FROM clicks GROUP BY session_window(ts, '1 second')",
+            OutputMode::Append,
+            Some((1, 43)),
+            "sessions without a key",
+        ),
         ("SELECT ad FROM clicks ORDER BY ad", OutputMode::Append, Some((1, 32)), "ORDER BY"),
         ("SELECT ad FROM clicks LIMIT 3", OutputMode::Update, Some((1, 29)), "LIMIT"),
         (
@@ -226,8 +237,7 @@ fn distinct_rows() {
 fn dropped_duplicates() {
     let within = |columns, within| Extra { drop: Some((columns, within)), ..Extra::default() };
     let sql = "SELECT user, ad, ts FROM clicks";
-    let mut world =
-        World::usual().query_with("q", sql, within("USER, ts", Within::Full));
+    let mut world = World::usual().query_with("q", sql, within("USER, ts", Within::Full));
     world.rows("clicks", "1|a|1\n1|a|2\n2|a|3");
     assert_eq!(world.out("q"), ["a|1|1", "a|3|2"]);
     // Remembered until the watermark has passed by its delay of 10 seconds.

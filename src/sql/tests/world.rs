@@ -10,7 +10,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::*;
 use crate::sql::{
-    Catalog, DropDuplicates, Within, Finish, OutputMode, QueryRequest, StaticTable, plan,
+    Catalog, DropDuplicates, Finish, OutputMode, QueryRequest, StaticTable, Within, plan,
 };
 
 pub(super) const SECOND: i64 = 1_000_000;
@@ -30,12 +30,16 @@ pub(super) fn columns(spec: &str) -> SchemaRef {
             "n" => DataType::Int64,
             "x" => DataType::Float64,
             "l" => DataType::List(Arc::new(Field::new_list_field(text.clone(), true))),
-            "m" => {
-                MapBuilder::new(None, StringBuilder::new(), StringBuilder::new()).finish().data_type().clone()
-            }
+            "m" => MapBuilder::new(None, StringBuilder::new(), StringBuilder::new())
+                .finish()
+                .data_type()
+                .clone(),
             "u" => DataType::Struct(
-                vec![Field::new("Id", DataType::Int64, true), Field::new("Name", text.clone(), true)]
-                    .into(),
+                vec![
+                    Field::new("Id", DataType::Int64, true),
+                    Field::new("Name", text.clone(), true),
+                ]
+                .into(),
             ),
             other => panic!("type {other}"),
         };
@@ -216,8 +220,7 @@ impl World {
         extra: &Extra,
     ) -> Result<QueryPlan, SqlError> {
         let queries: Vec<&QueryPlan> = self.plans.iter().collect();
-        let catalog =
-            Catalog { sources: &self.sources, queries: &queries, tables: &self.tables };
+        let catalog = Catalog { sources: &self.sources, queries: &queries, tables: &self.tables };
         let drop = extra.drop.map(|(names, within)| DropDuplicates {
             columns: names.split(", ").filter(|n| !n.is_empty()).map(str::to_owned).collect(),
             within,
@@ -267,8 +270,7 @@ impl World {
                 }
             }
             let names = sources.iter().map(|source| source.name.as_str().into()).collect();
-            let graph =
-                Graph::new(names, plans.iter().cloned().map(Arc::new).collect()).unwrap();
+            let graph = Graph::new(names, plans.iter().cloned().map(Arc::new).collect()).unwrap();
             let decoded: Vec<SchemaRef> = sources.iter().map(|s| Arc::clone(&s.schema)).collect();
             let timed: Vec<bool> =
                 sources.iter().map(|source| source.watermark_delay_us.is_some()).collect();
