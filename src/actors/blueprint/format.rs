@@ -92,25 +92,6 @@ pub(super) fn plan_format(
     }))
 }
 
-fn avro_options(
-    settings: &Settings,
-    source: &SourceSettings,
-    avro: &AvroFormat,
-) -> Result<AvroOptions, ConfigError> {
-    let writer = match &avro.origin {
-        SchemaOrigin::Registry(registry) => {
-            AvroWriter::Registry(plan_registry(settings, source, registry)?)
-        }
-        SchemaOrigin::File(path) => AvroWriter::Schema {
-            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
-                AvroSchema::parse(text)
-            })?),
-            framed: avro.framing == Framing::Confluent,
-        },
-    };
-    Ok(AvroOptions { writer, defaults: None })
-}
-
 /// Reads a schema from a file that the configuration names.
 pub(super) fn read_schema<T>(
     settings: &Settings,
