@@ -53,7 +53,7 @@ fn payment(id: u64) -> Option<(u64, String)> {
     let (_, time, _) = reading(id);
     let paid = time + noise % 12_000;
     let line = format!("{{\"id\":{id},\"paid_at\":{paid},\"amount\":{}}}\n", noise >> 40);
-    Some((paid / 1000 - START, line))
+    Some(((paid / 1000).saturating_sub(START), line))
 }
 
 /// Puts a file where it is read, and a copy where it stays. It appears under its name when it is
@@ -80,7 +80,7 @@ fn feed(dir: PathBuf, over: Arc<AtomicBool>) -> thread::JoinHandle<()> {
                     text.push_str(&reading_line(id.saturating_sub(hash(id) % ROWS)));
                 }
                 if let Some((second, line)) = payment(id) {
-                    payments[second as usize].push_str(&line);
+                    payments[second.max(file) as usize].push_str(&line);
                 }
             }
             let name = format!("part-{file:05}.json");
@@ -140,8 +140,8 @@ watermark = {{ column = "paid_at", delay = "5 seconds", idle_timeout = "never" }
         (
             "sessions",
             "append",
-            "SELECT window.start AS s, window.end AS e, key, count(*) AS n, sum(v) AS total \
-             FROM readings GROUP BY session_window(ts, '4 seconds'), key",
+            "SELECT session_window.start AS s, session_window.end AS e, key, count(*) AS n, \
+             sum(v) AS total FROM readings GROUP BY session_window(ts, '4 seconds'), key",
         ),
         ("distinct_readings", "append", "SELECT DISTINCT id, key, ts, v FROM readings"),
         (
@@ -309,7 +309,7 @@ fn compare(dir: &Path, server: &Postgres) {
     queries.extend(differences(
         "events in files",
         &format!(
-            "SELECT id, key, v FROM read_ndjson('{}/data/events/**/*.json*', \
+            "SELECT id, key, v FROM read_ndjson('{}/data/events/*.json', \
              columns={{id: 'BIGINT', key: 'VARCHAR', v: 'BIGINT'}})",
             dir.display()
         ),
