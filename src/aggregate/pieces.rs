@@ -164,14 +164,14 @@ impl Merger {
     }
 
     /// What was added, merged; nothing is left.
-    pub(super) fn into_piece(&mut self) -> Result<Piece> {
+    pub(super) fn take_piece(&mut self) -> Result<Piece> {
         let ids = self.take_ids();
         let states = emit_states(&mut self.accumulators)?;
         Ok(Piece::new(ids, states))
     }
 
     /// The numbers of what was added, and the results; nothing is left.
-    pub(super) fn into_results(&mut self) -> Result<(Vec<u32>, Vec<ArrayRef>)> {
+    pub(super) fn take_results(&mut self) -> Result<(Vec<u32>, Vec<ArrayRef>)> {
         let ids = self.take_ids();
         let values = self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All));
         Ok((ids, values.collect::<Result<_>>()?))
@@ -273,7 +273,7 @@ impl Stack {
         for piece in self.pieces.drain(from..) {
             merger.add(set, &piece)?;
         }
-        self.pieces.push(merger.into_piece()?);
+        self.pieces.push(merger.take_piece()?);
         Ok(())
     }
 }

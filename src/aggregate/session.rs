@@ -152,11 +152,11 @@ impl SessionState {
 
     /// Moves what was touched into the log.
     fn settle(&mut self) -> Result<()> {
-        let mut piece = self.touched.into_piece()?;
+        let mut piece = self.touched.take_piece()?;
         if !self.absorbed.is_empty() {
             let ids = piece.ids.iter().map(|slot| self.sessions.root(*slot)).collect();
             self.merger.add(&self.set, &Piece::new(ids, piece.states))?;
-            piece = self.merger.into_piece()?;
+            piece = self.merger.take_piece()?;
             for absorbed in self.absorbed.drain(..) {
                 self.log.remove(absorbed);
                 self.sessions.free(absorbed);
@@ -247,7 +247,7 @@ impl SessionState {
         self.watermark = watermark;
         for segment in segments.into_iter().rev() {
             let seen = segment.note(ORIGIN).and_then(|origin| marks.get(&origin).copied());
-            let seen = seen.or(watermark).filter(|_| !self.complete);
+            let seen = seen.filter(|_| !self.complete);
             for batch in &segment.batches {
                 self.restore_batch(batch, seen, keep)?;
             }

@@ -145,7 +145,7 @@ impl SlidingState {
         for piece in &pieces {
             merger.add(set, piece)?;
         }
-        let (ids, values) = merger.into_results()?;
+        let (ids, values) = merger.take_results()?;
         let (start, end) = self.windows.bounds(window);
         for (at, ids) in (0..).step_by(OUTPUT_ROWS).zip(ids.chunks(OUTPUT_ROWS)) {
             let keys = self.keys.decode(ids)?;
@@ -279,7 +279,8 @@ impl SlidingState {
         let complete = self.mode == OutputMode::Complete;
         let newest = newest.filter(|_| !complete);
         for (origin, segments) in origins {
-            let seen = marks.get(&origin).copied().or(watermark);
+            // Without a mark it had no watermark yet.
+            let seen = marks.get(&origin).copied();
             // The other shards' panes are put aside while this one's are looked at alone.
             let others = mem::replace(&mut self.panes, new_panes(&self.windows));
             for segment in segments {

@@ -91,7 +91,7 @@ impl Store {
     /// Moves what was touched into the log.
     fn settle(&mut self) -> Result<Vec<u32>> {
         let Some(mut touched) = self.touched.take() else { return Ok(vec![]) };
-        let piece = touched.into_piece()?;
+        let piece = touched.take_piece()?;
         let ids = piece.ids.to_vec();
         self.log.append(ids.clone(), piece.states)?;
         Ok(ids)

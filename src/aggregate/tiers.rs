@@ -158,7 +158,7 @@ impl Panes {
             for piece in &halves {
                 merger.add(set, piece)?;
             }
-            let merged = merger.into_piece()?;
+            let merged = merger.take_piece()?;
             if merged.rows() * 4 <= rows * WORTHWHILE {
                 (own, halves) = (true, vec![merged]);
             }

@@ -101,7 +101,7 @@ impl<'a> Catalog<'a> {
                 query.name, query.mode
             ))
             .hint(
-                "set output_mode = \"append\" on it, or write its SELECT as a subquery of this one",
+                "set mode = \"append\" on it, or write its SELECT as a subquery of this one",
             ));
         }
         Ok(found)

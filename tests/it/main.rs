@@ -20,4 +20,5 @@ mod rebalance;
 mod rescale;
 mod seeds;
 mod shipped;
+mod sink_kafka;
 mod stop;

@@ -184,7 +184,8 @@ fn taxi() {
         command.args(["--set", "server.enabled=false"]).env("INPUT_DIR", &input);
         printed(command)
     };
-    let border = "+------------------------------------------+-------------+-----------+----------+";
+    let border =
+        "+------------------------------------------+-------------+-----------+----------+";
     let head = "|window                                    |started_rides|ended_rides|total_fare|";
     files(
         &input,
@@ -307,9 +308,7 @@ fn log_alerts() {
         rows.extend(text.lines().map(|line| serde_json::from_str(line).expect("JSON")));
     }
     rows.sort_by_key(Value::to_string);
-    let minute = |start: &str, end: &str, count: i64| {
-        json!({ "window_start": start, "window_end": end, "level": "ERROR", "count": count })
-    };
+    let minute = |start: &str, end: &str, count: i64| json!({ "window_start": start, "window_end": end, "level": "ERROR", "count": count });
     assert_eq!(
         rows,
         [
@@ -448,8 +447,8 @@ fn kafka_to_kafka() {
     wait_for("two records", secs(30), || {
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-            let value: Value = serde_json::from_str(&text(message.payload().expect("a value")))
-                .expect("JSON");
+            let value: Value =
+                serde_json::from_str(&text(message.payload().expect("a value"))).expect("JSON");
             records.push((message.key().map(text), value));
         }
         (records.len() >= 2).then_some(())
@@ -507,17 +506,17 @@ fn sensor_stats() {
          max_temp, min_temp FROM sensor_now ORDER BY 1",
     );
     let now: Vec<&str> = now.lines().collect();
-    assert_eq!(
-        now,
-        ["s1|3|00:01:00|30|20", "s2|1|00:00:30|-5.5|-5.5", "s3|1|00:03:00|1|1"]
-    );
+    assert_eq!(now, ["s1|3|00:01:00|30|20", "s2|1|00:00:30|-5.5|-5.5", "s3|1|00:03:00|1|1"]);
     // The second sink has the same rows.
     let answers = query(
         &dir.path().join("data"),
         &["sensor_stats"],
         &[],
         None,
-        &[("rows", "SELECT sensor_id, avg_temp, max_temp, min_temp FROM sensor_stats ORDER BY minute, sensor_id")],
+        &[(
+            "rows",
+            "SELECT sensor_id, avg_temp, max_temp, min_temp FROM sensor_stats ORDER BY minute, sensor_id",
+        )],
     );
     assert_eq!(
         answers["rows"],

@@ -328,10 +328,7 @@ fn transactions() {
                 "SELECT * EXCLUDE (kafka_partition, kafka_offset) FROM bronze \
                  ORDER BY TransactionNo, Country",
             ),
-            (
-                "places",
-                "SELECT kafka_partition, kafka_offset FROM bronze ORDER BY 1, 2",
-            ),
+            ("places", "SELECT kafka_partition, kafka_offset FROM bronze ORDER BY 1, 2"),
             (
                 "silver",
                 "SELECT transaction_no, date::VARCHAR, product_no, product_name, price, quantity, \

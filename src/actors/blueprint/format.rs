@@ -96,25 +96,6 @@ pub(super) fn plan_format(
     }))
 }
 
-fn avro_options(
-    settings: &Settings,
-    source: &SourceSettings,
-    avro: &AvroFormat,
-) -> Result<AvroOptions, ConfigError> {
-    let writer = match &avro.origin {
-        SchemaOrigin::Registry(registry) => {
-            AvroWriter::Registry(plan_registry(settings, source, registry)?)
-        }
-        SchemaOrigin::File(path) => AvroWriter::Schema {
-            schema: Arc::new(read_schema(settings, source, "schema_file", path, |text| {
-                AvroSchema::parse(text)
-            })?),
-            framed: avro.framing == Framing::Confluent,
-        },
-    };
-    Ok(AvroOptions { writer, defaults: None })
-}
-
 pub(super) fn csv_options(
     settings: &Settings,
     place: Place<'_>,

@@ -29,6 +29,9 @@
 //!   and opening is refused.
 //! - **The group's offsets expire** (`offsets.retention.minutes`, a week by default) when no epoch
 //!   has rows for that long: a ledger that is lost after that cannot be told from a new one.
+//! - **A cluster that does not keep the metadata of offsets** (Tansu does not): the epoch's number
+//!   alone decides. A copy of a checkpoint, or another ledger with a higher epoch, is then only kept
+//!   out by fencing.
 //!
 //! What was verified where: transactions, fencing and offsets in transactions against Tansu 0.6 in
 //! `tests/it/sink_kafka.rs`, which crashes at every step; Tansu does not hide the records of aborted
@@ -189,6 +192,7 @@ impl KafkaTarget {
         let (address, o, n) = (target.address(), target.options.clone(), target.names.clone());
         let found = blocking(move || session::look(&o, &n, &address)).await?;
         // Before the identifier is taken: whoever has it may be in the right.
+        let found = target.named(found);
         target.expected = target.context.check(&target.address(), found)?;
         let found = target.marker().await?;
         // A transaction that was under way has ended since.
@@ -202,9 +206,22 @@ impl KafkaTarget {
 
     pub(super) async fn marker(&mut self) -> Result<Option<Marker>, SinkError> {
         let session = self.session().await?;
-        let found = session.found.clone();
+        let found = self.named(session.found.clone());
         self.session = Some(session);
         Ok(found)
+    }
+
+    /// A marker whose metadata the cluster has not kept: it is taken for this ledger's, and for what
+    /// this daemon left if the epoch is the same.
+    fn named(&self, found: Option<Marker>) -> Option<Marker> {
+        let found = found?;
+        if !found.instance.is_empty() {
+            return Some(found);
+        }
+        match &self.expected {
+            Some(expected) if expected.epoch == found.epoch => Some(expected.clone()),
+            _ => Some(Marker { instance: self.context.instance.clone(), ..found }),
+        }
     }
 
     pub(super) async fn commit(
@@ -217,8 +234,9 @@ impl KafkaTarget {
         let mut info = CommitInfo { rows: rows.num_rows(), ..CommitInfo::default() };
         let token = rows.token();
         let marker = self.context.marker(epoch, token);
+        let found = self.named(session.found.clone());
         let decision =
-            self.context.decide(&self.address(), epoch, token, &self.expected, &session.found)?;
+            self.context.decide(&self.address(), epoch, token, &self.expected, &found)?;
         if decision == Decision::AlreadyThere {
             info.already_there = true;
             self.session = Some(session);

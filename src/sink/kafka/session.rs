@@ -18,7 +18,7 @@ use crate::sink::staged::{KeptRows, StagedRows};
 use crate::sink::target::Marker;
 
 /// How long the cluster may take to answer before the attempt is given up; the next one asks anew.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Delivery reports are looked at after this many records.
 const RECORDS_PER_POLL: usize = 1000;
@@ -84,6 +84,8 @@ pub(super) struct Session {
     /// The last epoch in the cluster. Nobody else can change it without fencing this producer.
     pub found: Option<Marker>,
     target: String,
+    /// How long a transaction may take; after that the cluster gives it up by itself.
+    timeout: Duration,
 }
 
 /// The last epoch in the cluster, without disturbing a producer that is at work.
@@ -135,7 +137,8 @@ impl Session {
         let group = consumer
             .group_metadata()
             .ok_or_else(|| SinkError::internal("a consumer without a group"))?;
-        Ok(Self { producer, group, found, target: target.to_owned() })
+        let timeout = options.transaction_timeout;
+        Ok(Self { producer, group, found, target: target.to_owned(), timeout })
     }
 
     /// Writes rows and epoch in one transaction; returns the bytes of keys and values.
@@ -181,10 +184,10 @@ impl Session {
             element.set_metadata(format!("{} {}", marker.instance, marker.token));
         }
         self.retried("note the epoch", || {
-            self.producer.send_offsets_to_transaction(&offsets, &self.group, ANSWER)
+            self.producer.send_offsets_to_transaction(&offsets, &self.group, self.answer())
         })?;
         fail::fail_point!("kafka::noted");
-        self.retried("commit", || self.producer.commit_transaction(ANSWER))?;
+        self.retried("commit", || self.producer.commit_transaction(self.answer()))?;
         Ok(bytes)
     }
 
@@ -251,7 +254,7 @@ impl Session {
         })
     }
 
-    /// Repeats a step for as long as librdkafka says that it can be, up to a limit.
+    /// Repeats a step for as long as librdkafka says that it can be and the transaction lives.
     fn retried(
         &self,
         action: &str,
@@ -262,13 +265,17 @@ impl Session {
             match step() {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && began.elapsed() < 3 * ANSWER => {}
+                    if error.is_retriable() && began.elapsed() < self.timeout => {}
                 // What a record met with says more than that its transaction failed.
                 Err(error) => {
                     return Err(self.undelivered().unwrap_or_else(|| self.error(action, &error)));
                 }
             }
         }
+    }
+
+    fn answer(&self) -> Duration {
+        ANSWER.min(self.timeout)
     }
 
     fn error(&self, action: &str, error: &KafkaError) -> SinkError {

@@ -125,7 +125,7 @@ pub(in crate::source) fn read_records(
             break Some(Spoilt::Content { line: damaged.line, reason: damaged.error });
         }
         match outcome {
-            Outcome::Limit | Outcome::Budget => {}
+            Outcome::Limit | Outcome::Budget | Outcome::Damage => {}
             Outcome::End => break None,
             Outcome::Trouble(error) => break Some(Spoilt::System(error)),
         }
