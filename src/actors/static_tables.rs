@@ -179,7 +179,8 @@ impl Loader {
         self.table.replace(batches).map_err(|error| LoadError::Columns(error.to_string()))?;
         let took = started.elapsed();
         self.progress.loaded(count, bytes, took);
-        TableLoaded { pipeline: &self.pipeline, table: &self.name, rows: count, bytes, took }.emit();
+        TableLoaded { pipeline: &self.pipeline, table: &self.name, rows: count, bytes, took }
+            .emit();
         Ok(stamp)
     }
 

@@ -14,8 +14,8 @@ use crate::codec::{
     UnknownFields,
 };
 use crate::config::{
-    self, AvroFormat, ConfigError, CsvFormat, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
-    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    self, AvroFormat, ConfigError, CsvFormat, DebeziumPayload, DecimalSetting, FormatSettings,
+    Framing, JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
     SourceSettings, TimeSettings, TimestampSetting,
 };
 
@@ -34,11 +34,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(source: &'a SourceSettings) -> Self {
-        Self {
-            section: "sources",
-            name: &source.name,
-            max_record_bytes: source.max_record_bytes,
-        }
+        Self { section: "sources", name: &source.name, max_record_bytes: source.max_record_bytes }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::sink::memory::{MemoryOptions, MemoryTable};
 use crate::sink::postgres::{PostgresOptions, PostgresWrite};
 use crate::sql::{FinishPlan, OutputMode, QueryPlan};
 
+use super::format::registry_client;
 use super::source::SourceBlueprint;
 use super::{DEAD_LETTERS, find_column, source_names};
 
@@ -277,14 +278,17 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
         headers: match &kafka.headers {
             config::KafkaHeaders::Columns(columns) if columns.is_empty() => KafkaHeaders::None,
             config::KafkaHeaders::Columns(columns) => KafkaHeaders::Columns(columns.clone()),
-            config::KafkaHeaders::Column(column) => KafkaHeaders::Map(column.clone()),
+            config::KafkaHeaders::Column(column) => KafkaHeaders::Column(column.clone()),
         },
         partition_column: kafka.partition_column.clone(),
         value: match &kafka.value {
             config::KafkaValue::Json => KafkaValue::Json,
             config::KafkaValue::Column(column) => KafkaValue::Column(column.clone()),
-            config::KafkaValue::Avro { .. } => return Err("Avro values".to_owned()),
+            config::KafkaValue::Avro { registry, subject } => {
+                KafkaValue::Avro { registry: registry_client(registry)?, subject: subject.clone() }
+            }
         },
+        timestamp_column: kafka.timestamp_column.clone(),
         tombstone_column: kafka.tombstone_column.clone(),
         marker_topic: None,
         transaction_timeout: kafka.transaction_timeout,

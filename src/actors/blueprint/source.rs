@@ -7,13 +7,12 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use crate::actors::partition_reader::{BatchLimits, ColumnsOf, Decoding};
 use crate::codec::{
-    CodecError, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema,
-    text_schema,
+    CodecError, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema, text_schema,
 };
 use crate::config::{
-    self, AfterFile, ConfigError, CsvFormat, DeltaSourceSettings, FileCompression, FileOrder, FilesSettings,
-    FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind, SourceSettings,
-    StartOffset, StartPosition,
+    self, AfterFile, ConfigError, CsvFormat, DeltaSourceSettings, FileCompression, FileOrder,
+    FilesSettings, FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind,
+    SourceSettings, StartOffset, StartPosition,
 };
 use crate::source::delta::{DeltaOptions, DeltaSource, DeltaStart, Rewrites};
 use crate::source::files::{

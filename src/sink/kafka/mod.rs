@@ -45,6 +45,7 @@ mod session;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::names::Names;
@@ -54,6 +55,7 @@ use super::disk::blocking;
 use super::error::SinkError;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};
+use crate::codec::Registry;
 use crate::sql::OutputMode;
 
 /// Which topic of which cluster, and what a record is made of.
@@ -72,6 +74,8 @@ pub struct KafkaOptions {
     pub headers: KafkaHeaders,
     /// An INT column with the partition's number; NULL or none: by the key.
     pub partition_column: Option<String>,
+    /// A TIMESTAMP column: the record's own time, in milliseconds. NULL or none: when it is written.
+    pub timestamp_column: Option<String>,
     /// What a record's value is.
     pub value: KafkaValue,
     /// A BOOLEAN column: where it is true, the value is left out (a tombstone).
@@ -90,8 +94,10 @@ pub enum KafkaHeaders {
     /// None.
     #[default]
     None,
-    /// The entries of a column of type `MAP<STRING, STRING>` or `MAP<STRING, BINARY>`.
-    Map(String),
+    /// The entries of a column of type `MAP<STRING, STRING>` or `MAP<STRING, BINARY>`, or of the type
+    /// that Spark's Kafka sources and sinks have: `ARRAY<STRUCT<key: STRING, value: BINARY>>` (or
+    /// STRING).
+    Column(String),
     /// One header for each of these columns, under its name; none where it is NULL.
     Columns(Vec<String>),
 }
@@ -102,6 +108,13 @@ pub enum KafkaValue {
     /// A JSON object of the columns that have no other place in the record (the key stays in it).
     #[default]
     Json,
+    /// The same columns as an Avro datum, with the id of its schema before it.
+    Avro {
+        /// Where the schema is registered, when the sink is opened.
+        registry: Arc<Registry>,
+        /// Under which subject; `<topic>-value` unless set.
+        subject: Option<String>,
+    },
     /// The column of type STRING or BINARY, as it is; NULL is a tombstone.
     Column(String),
 }
@@ -120,6 +133,7 @@ impl KafkaOptions {
             key: None,
             headers: KafkaHeaders::None,
             partition_column: None,
+            timestamp_column: None,
             value: KafkaValue::Json,
             tombstone_column: None,
             marker_topic: None,
@@ -150,6 +164,7 @@ impl fmt::Debug for KafkaOptions {
             .field("key", &self.key)
             .field("headers", &self.headers)
             .field("partition_column", &self.partition_column)
+            .field("timestamp_column", &self.timestamp_column)
             .field("value", &self.value)
             .field("tombstone_column", &self.tombstone_column)
             .field("marker_topic", &self.marker_topic)
@@ -182,6 +197,8 @@ impl KafkaTarget {
         context: TargetContext,
     ) -> Result<Self, SinkError> {
         let layout = Layout::new(&options, &context)?;
+        let registering = layout.clone();
+        blocking(move || registering.register()).await?;
         let names = Names::new(&options, &context)?;
         let keys = match context.mode {
             OutputMode::Update => context.key_columns()?,

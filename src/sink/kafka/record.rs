@@ -1,11 +1,15 @@
 //! Rows to records.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Int32Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::{KafkaHeaders, KafkaOptions, KafkaValue};
+use crate::codec::{AvroEncoding, CodecError, EncodedRows, Encoder, EncodingSpec};
 use crate::sink::error::SinkError;
 use crate::sink::json::{JsonColumn, JsonRows};
 use crate::sink::target::TargetContext;
@@ -18,6 +22,7 @@ pub(super) struct Layout {
     key: Option<usize>,
     headers: Headers,
     partition: Option<usize>,
+    timestamp: Option<usize>,
     tombstone: Option<usize>,
     value: Value,
 }
@@ -26,13 +31,25 @@ pub(super) struct Layout {
 enum Headers {
     None,
     Map(usize),
+    List(usize),
     Columns(Vec<(String, usize)>),
 }
 
 #[derive(Clone, Debug)]
 enum Value {
     Json(Vec<usize>),
+    Avro(Avro),
     Column(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Avro {
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    encoding: AvroEncoding,
+    /// Made when it is first needed, as the registry has to be asked for that.
+    encoder: Arc<Mutex<Option<Encoder>>>,
+    target: String,
 }
 
 impl Layout {
@@ -69,9 +86,27 @@ impl Layout {
             },
             _ => false,
         };
+        let list = |kind: &DataType| match kind {
+            DataType::List(item) => match item.data_type() {
+                DataType::Struct(pair) => {
+                    let field = |name: &str| pair.iter().find(|field| field.name() == name);
+                    pair.len() == 2
+                        && field("key").is_some_and(|key| text(key.data_type()))
+                        && field("value").is_some_and(|value| bytes(value.data_type()))
+                }
+                _ => false,
+            },
+            _ => false,
+        };
         let topic_column = find("topic_column", &options.topic_column, &text, "STRING");
         let key = find("key", &options.key, &|_| true, "");
         let partition = find("partition_column", &options.partition_column, &whole, "INT");
+        let timestamp = find(
+            "timestamp_column",
+            &options.timestamp_column,
+            &|kind| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _)),
+            "a TIMESTAMP",
+        );
         let tombstone = find(
             "tombstone_column",
             &options.tombstone_column,
@@ -80,10 +115,17 @@ impl Layout {
         );
         let headers = match &options.headers {
             KafkaHeaders::None => Headers::None,
-            KafkaHeaders::Map(name) => {
-                let kind = "MAP<STRING, STRING> or MAP<STRING, BINARY>";
-                find("header column", &Some(name.clone()), &map, kind)
-                    .map_or(Headers::None, Headers::Map)
+            KafkaHeaders::Column(name) => {
+                let kind = "a MAP<STRING, STRING or BINARY>, or an ARRAY<STRUCT<key: STRING, value: \
+                            STRING or BINARY>>";
+                let fits = |kind: &DataType| map(kind) || list(kind);
+                match find("header column", &Some(name.clone()), &fits, kind) {
+                    None => Headers::None,
+                    Some(index) if map(context.schema.field(index).data_type()) => {
+                        Headers::Map(index)
+                    }
+                    Some(index) => Headers::List(index),
+                }
             }
             KafkaHeaders::Columns(names) => {
                 let columns = names.iter().filter_map(|name| {
@@ -93,25 +135,39 @@ impl Layout {
                 Headers::Columns(columns.collect())
             }
         };
+        let elsewhere = |column: &usize| match &headers {
+            Headers::None => false,
+            Headers::Map(header) | Headers::List(header) => header == column,
+            Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
+        };
+        let left = || -> Vec<usize> {
+            (0..context.schema.fields().len())
+                .filter(|column| {
+                    let here = Some(*column);
+                    here != topic_column
+                        && here != partition
+                        && here != tombstone
+                        && !elsewhere(column)
+                })
+                .collect()
+        };
         let value = match &options.value {
-            KafkaValue::Json => {
-                let elsewhere = |column: &usize| match &headers {
-                    Headers::None => false,
-                    Headers::Map(header) => header == column,
-                    Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
-                };
-                let columns = 0..context.schema.fields().len();
-                Value::Json(
-                    columns
-                        .filter(|column| {
-                            let here = Some(*column);
-                            here != topic_column
-                                && here != partition
-                                && here != tombstone
-                                && !elsewhere(column)
-                        })
-                        .collect(),
-                )
+            KafkaValue::Json => Value::Json(left()),
+            KafkaValue::Avro { registry, subject } => {
+                let columns = left();
+                let schema = context.schema.project(&columns).map_err(SinkError::internal)?;
+                let topic = options.topic.as_deref().unwrap_or_default();
+                let subject = subject.clone().unwrap_or_else(|| format!("{topic}-value"));
+                Value::Avro(Avro {
+                    columns,
+                    schema: Arc::new(schema),
+                    encoding: AvroEncoding {
+                        registry: Some((registry.clone(), subject)),
+                        name: record_name(topic),
+                    },
+                    encoder: Arc::default(),
+                    target: format!("the topic {}", options.address()),
+                })
             }
             KafkaValue::Column(name) => {
                 let column = find("value", &Some(name.clone()), &bytes, "STRING or BINARY");
@@ -135,6 +191,7 @@ impl Layout {
             key,
             headers,
             partition,
+            timestamp,
             tombstone,
             value,
         })
@@ -147,7 +204,21 @@ impl Layout {
             Headers::None => Fields::None,
             Headers::Map(index) => {
                 let map = batch.column(*index).as_map();
-                Fields::Map(batch.column(*index), Cell::new(map.keys())?, Cell::new(map.values())?)
+                let offsets = map.value_offsets();
+                let (keys, values) = (Cell::new(map.keys())?, Cell::new(map.values())?);
+                Fields::Entries { of: batch.column(*index), offsets, nulls: None, keys, values }
+            }
+            Headers::List(index) => {
+                let list = batch.column(*index).as_list::<i32>();
+                let pairs = list.values().as_struct();
+                let field = |name: &str| {
+                    let column = pairs.column_by_name(name);
+                    Cell::new(column.ok_or_else(|| SinkError::internal("a header without a key"))?)
+                };
+                let (offsets, keys, values) =
+                    (list.value_offsets(), field("key")?, field("value")?);
+                let nulls = pairs.nulls();
+                Fields::Entries { of: batch.column(*index), offsets, nulls, keys, values }
             }
             Headers::Columns(columns) => Fields::Columns(
                 columns
@@ -166,14 +237,63 @@ impl Layout {
                 .map(|index| cast(batch.column(index), &DataType::Int32))
                 .transpose()
                 .map_err(SinkError::internal)?,
+            timestamp: self.timestamp.map(|index| batch.column(index)),
             tombstone: self.tombstone.map(|index| batch.column(index)),
             value: match &self.value {
                 Value::Json(columns) => {
                     Payload::Json(JsonRows::new(batch, columns.iter().copied())?)
                 }
+                Value::Avro(avro) => Payload::Encoded(avro.encode(batch)?),
                 Value::Column(index) => Payload::Column(column(*index)?),
             },
         })
+    }
+
+    /// Registers the schema of values that have one. Blocks for as long as that takes.
+    pub fn register(&self) -> Result<(), SinkError> {
+        match &self.value {
+            Value::Avro(avro) => avro.with_encoder(|_| Ok(())),
+            Value::Json(_) | Value::Column(_) => Ok(()),
+        }
+    }
+}
+
+impl Avro {
+    fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, SinkError> {
+        let batch = batch.project(&self.columns).map_err(SinkError::internal)?;
+        self.with_encoder(|encoder| encoder.encode(&batch))
+    }
+
+    fn with_encoder<T>(
+        &self,
+        work: impl FnOnce(&mut Encoder) -> Result<T, CodecError>,
+    ) -> Result<T, SinkError> {
+        // An encoder throws away what a failure has left in it.
+        let mut kept = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoder = match &mut *kept {
+            Some(encoder) => Ok(encoder),
+            none => Encoder::new(&self.schema, &EncodingSpec::Avro(self.encoding.clone()))
+                .map(|encoder| none.insert(encoder)),
+        };
+        encoder.and_then(work).map_err(|error| {
+            let (target, reason) = (self.target.clone(), error.to_string());
+            match error.is_transient() {
+                true => SinkError::Unavailable { target, reason },
+                false => SinkError::Rejected { target, reason },
+            }
+        })
+    }
+}
+
+/// The name of the records of a topic's values. Readers may go by it, so it must not change with
+/// anything else; Avro allows letters, digits and `_` in it.
+fn record_name(topic: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = topic.chars().map(allowed).collect();
+    if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name
+    } else {
+        format!("_{name}")
     }
 }
 
@@ -226,12 +346,21 @@ impl<'a> Cell<'a> {
 
 enum Fields<'a> {
     None,
-    Map(&'a ArrayRef, Cell<'a>, Cell<'a>),
+    /// A map, or a list of pairs.
+    Entries {
+        of: &'a ArrayRef,
+        offsets: &'a [i32],
+        /// Which pairs of a list are NULL.
+        nulls: Option<&'a NullBuffer>,
+        keys: Cell<'a>,
+        values: Cell<'a>,
+    },
     Columns(Vec<(&'a str, Cell<'a>)>),
 }
 
 enum Payload<'a> {
     Json(JsonRows),
+    Encoded(EncodedRows),
     Column(Cell<'a>),
 }
 
@@ -242,6 +371,7 @@ pub(super) struct Records<'a> {
     key: Option<Cell<'a>>,
     headers: Fields<'a>,
     partition: Option<ArrayRef>,
+    timestamp: Option<&'a ArrayRef>,
     tombstone: Option<&'a ArrayRef>,
     value: Payload<'a>,
 }
@@ -257,6 +387,8 @@ pub(super) struct Scratch {
 pub(super) struct Record<'a> {
     pub topic: &'a str,
     pub partition: Option<i32>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Option<OwnedHeaders>,
@@ -284,6 +416,16 @@ impl Records<'_> {
                 number => return Err(format!("its partition is {number}")),
             },
         };
+        let timestamp = match self.timestamp.filter(|column| column.is_valid(row)) {
+            None => None,
+            Some(column) => {
+                let us = column.as_primitive::<TimestampMicrosecondType>().value(row);
+                match us.div_euclid(1000) {
+                    ms @ 0.. => Some(ms),
+                    _ => return Err("its timestamp is before 1970, which Kafka cannot hold".into()),
+                }
+            }
+        };
         let headers = self.headers(row);
         let Scratch { key, value } = scratch;
         let key = self.key.as_ref().and_then(|column| column.bytes(row, key));
@@ -294,13 +436,14 @@ impl Records<'_> {
         let value = match &self.value {
             _ if dead => None,
             Payload::Column(column) => column.bytes(row, value),
+            Payload::Encoded(rows) => Some(rows.row(row)),
             Payload::Json(rows) => {
                 value.clear();
                 rows.write(row, value);
                 Some(value.as_slice())
             }
         };
-        Ok(Record { topic, partition, key, value, headers })
+        Ok(Record { topic, partition, timestamp, key, value, headers })
     }
 
     fn headers(&self, row: usize) -> Option<OwnedHeaders> {
@@ -316,14 +459,18 @@ impl Records<'_> {
                 }
                 Some(headers)
             }
-            Fields::Map(map, keys, values) => {
-                if map.is_null(row) {
+            Fields::Entries { of, offsets, nulls, keys, values } => {
+                if of.is_null(row) {
                     return None;
                 }
-                let offsets = map.as_map().value_offsets();
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
                 let mut headers = OwnedHeaders::new_with_capacity(end - start);
                 for entry in start..end {
+                    // A list may hold NULL, and a key may be: a header has a key.
+                    if keys.array.is_null(entry) || nulls.is_some_and(|nulls| nulls.is_null(entry))
+                    {
+                        continue;
+                    }
                     let key = keys.array.as_string::<i32>().value(entry);
                     headers =
                         headers.insert(Header { key, value: values.bytes(entry, &mut scratch) });

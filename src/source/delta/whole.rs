@@ -6,10 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use deltalake::kernel::Snapshot;
 
+use super::differences;
 use super::options::DeltaOptions;
 use super::rows::{self, Committed, Shape};
 use super::table::{self, Table, ask};
-use super::differences;
 use crate::source::SourceError;
 
 /// Which table it is, and how often it was changed.

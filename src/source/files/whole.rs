@@ -156,10 +156,5 @@ pub(in crate::source) fn columns_of(file: &Listed) -> Result<SchemaRef, Spoilt> 
 }
 
 fn entry(file: &Listed) -> Entry {
-    Entry {
-        seq: 0,
-        path: Arc::new(file.path.clone()),
-        size: file.size,
-        mtime_ns: file.mtime_ns,
-    }
+    Entry { seq: 0, path: Arc::new(file.path.clone()), size: file.size, mtime_ns: file.mtime_ns }
 }

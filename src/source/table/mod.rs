@@ -177,7 +177,9 @@ impl TableReader {
     pub fn look(&self) -> Result<(), TableError> {
         match &self.options.format {
             TableFormat::Delta => delta::newest(&self.options.path).map(drop)?,
-            TableFormat::Parquet | TableFormat::Records { .. } => list(&self.options.path).map(drop)?,
+            TableFormat::Parquet | TableFormat::Records { .. } => {
+                list(&self.options.path).map(drop)?
+            }
         }
         Ok(())
     }
@@ -319,7 +321,5 @@ fn is_settled(files: &[Listed]) -> bool {
     // A clock before 1970 is wrong in a way that does not matter here.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-    files.iter().all(|file| {
-        u128::from(now.abs_diff(file.ctime_ns)) >= SETTLE.as_nanos()
-    })
+    files.iter().all(|file| u128::from(now.abs_diff(file.ctime_ns)) >= SETTLE.as_nanos())
 }

@@ -26,7 +26,8 @@ fn spark_type(field: &Field) -> Result<DataType, String> {
         )
     };
     Ok(match field.data_type() {
-        same @ (T::Boolean | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64) => {
+        same
+        @ (T::Boolean | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64) => {
             same.clone()
         }
         T::UInt8 => T::Int16,
@@ -50,7 +51,9 @@ fn spark_type(field: &Field) -> Result<DataType, String> {
         | T::LargeList(item)
         | T::ListView(item)
         | T::LargeListView(item)
-        | T::FixedSizeList(item, _) => T::List(Arc::new(Field::new("element", spark_type(item)?, true))),
+        | T::FixedSizeList(item, _) => {
+            T::List(Arc::new(Field::new("element", spark_type(item)?, true)))
+        }
         T::Map(entries, _) => match entries.data_type() {
             T::Struct(pair) if pair.len() == 2 => {
                 let key = Field::new("key", spark_type(&pair[0])?, false);
