@@ -26,7 +26,7 @@ mod text;
 mod weave;
 
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -278,14 +278,16 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
         headers: match &kafka.headers {
             config::KafkaHeaders::Columns(columns) if columns.is_empty() => KafkaHeaders::None,
             config::KafkaHeaders::Columns(columns) => KafkaHeaders::Columns(columns.clone()),
-            config::KafkaHeaders::Column(column) => KafkaHeaders::Column(column.clone()),
+            config::KafkaHeaders::Column(column) => KafkaHeaders::Map(column.clone()),
         },
         partition_column: kafka.partition_column.clone(),
         value: match &kafka.value {
             config::KafkaValue::Json => KafkaValue::Json,
             config::KafkaValue::Column(column) => KafkaValue::Column(column.clone()),
             config::KafkaValue::Avro { registry, subject } => {
-                KafkaValue::Avro { registry: registry_client(registry)?, subject: subject.clone() }
+                let of_topic = || format!("{}-value", kafka.topic);
+                let subject = subject.clone().unwrap_or_else(of_topic);
+                KafkaValue::avro(registry_client(registry)?, &subject)
             }
         },
         timestamp_column: kafka.timestamp_column.clone(),

@@ -55,7 +55,7 @@ use super::disk::blocking;
 use super::error::SinkError;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};
-use crate::codec::Registry;
+use crate::codec::{AvroEncoding, EncodingSpec, JsonEncoding, Registry};
 use crate::sql::OutputMode;
 
 /// Which topic of which cluster, and what a record is made of.
@@ -94,10 +94,9 @@ pub enum KafkaHeaders {
     /// None.
     #[default]
     None,
-    /// The entries of a column of type `MAP<STRING, STRING>` or `MAP<STRING, BINARY>`, or of the type
-    /// that Spark's Kafka sources and sinks have: `ARRAY<STRUCT<key: STRING, value: BINARY>>` (or
-    /// STRING).
-    Column(String),
+    /// The entries of a column of type `MAP<STRING, STRING or BINARY>`, or, as Spark's headers are,
+    /// `ARRAY<STRUCT<key STRING, value BINARY>>`.
+    Map(String),
     /// One header for each of these columns, under its name; none where it is NULL.
     Columns(Vec<String>),
 }
@@ -108,15 +107,30 @@ pub enum KafkaValue {
     /// A JSON object of the columns that have no other place in the record (the key stays in it).
     #[default]
     Json,
-    /// The same columns as an Avro datum, with the id of its schema before it.
-    Avro {
-        /// Where the schema is registered, when the sink is opened.
-        registry: Arc<Registry>,
-        /// Under which subject; `<topic>-value` unless set.
-        subject: Option<String>,
-    },
+    /// An Avro datum of the same columns.
+    Avro(AvroEncoding),
     /// The column of type STRING or BINARY, as it is; NULL is a tombstone.
     Column(String),
+}
+
+impl KafkaValue {
+    /// Avro, framed with the id that `registry` gives the schema under `subject` (`<topic>-value` by
+    /// custom). The record's name is the subject with `_` for what a name cannot have.
+    pub fn avro(registry: Arc<Registry>, subject: &str) -> Self {
+        let mut name: String =
+            subject.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            name.insert(0, '_');
+        }
+        Self::Avro(AvroEncoding { registry: Some((registry, subject.to_owned())), name })
+    }
+
+    fn encoding(&self) -> EncodingSpec {
+        match self {
+            Self::Json | Self::Column(_) => EncodingSpec::Json(JsonEncoding::default()),
+            Self::Avro(options) => EncodingSpec::Avro(options.clone()),
+        }
+    }
 }
 
 impl KafkaOptions {
@@ -197,8 +211,6 @@ impl KafkaTarget {
         context: TargetContext,
     ) -> Result<Self, SinkError> {
         let layout = Layout::new(&options, &context)?;
-        let registering = layout.clone();
-        blocking(move || registering.register()).await?;
         let names = Names::new(&options, &context)?;
         let keys = match context.mode {
             OutputMode::Update => context.key_columns()?,
@@ -284,6 +296,7 @@ impl KafkaTarget {
             return Ok(session);
         }
         let (address, options, names) = (self.address(), self.options.clone(), self.names.clone());
-        blocking(move || Session::begin(&options, &names, &address)).await
+        let (layout, context) = (self.layout.clone(), self.context.clone());
+        blocking(move || Session::begin(&options, &names, &address, &layout, &context)).await
     }
 }

@@ -1,17 +1,17 @@
 //! Rows to records.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::buffer::NullBuffer;
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type, TimeUnit, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::codec::{EncodedRows, Encoder};
+
 use super::{KafkaHeaders, KafkaOptions, KafkaValue};
-use crate::codec::{AvroEncoding, CodecError, EncodedRows, Encoder, EncodingSpec};
+use crate::sink::console::Renderer;
+use crate::sink::encode::{JsonValues, json_objection};
 use crate::sink::error::SinkError;
-use crate::sink::json::{JsonColumn, JsonRows};
 use crate::sink::target::TargetContext;
 
 /// Which column goes where.
@@ -31,25 +31,14 @@ pub(super) struct Layout {
 enum Headers {
     None,
     Map(usize),
-    List(usize),
     Columns(Vec<(String, usize)>),
 }
 
 #[derive(Clone, Debug)]
 enum Value {
-    Json(Vec<usize>),
-    Avro(Avro),
+    /// These columns, encoded.
+    Encoded(Vec<usize>),
     Column(usize),
-}
-
-#[derive(Clone, Debug)]
-struct Avro {
-    columns: Vec<usize>,
-    schema: SchemaRef,
-    encoding: AvroEncoding,
-    /// Made when it is first needed, as the registry has to be asked for that.
-    encoder: Arc<Mutex<Option<Encoder>>>,
-    target: String,
 }
 
 impl Layout {
@@ -78,7 +67,7 @@ impl Layout {
             matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
         };
         let map = |kind: &DataType| match kind {
-            DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Map(entries, _) | DataType::List(entries) => match entries.data_type() {
                 DataType::Struct(entry) => {
                     entry.len() == 2 && text(entry[0].data_type()) && bytes(entry[1].data_type())
                 }
@@ -86,20 +75,13 @@ impl Layout {
             },
             _ => false,
         };
-        let list = |kind: &DataType| match kind {
-            DataType::List(item) => match item.data_type() {
-                DataType::Struct(pair) => {
-                    let field = |name: &str| pair.iter().find(|field| field.name() == name);
-                    pair.len() == 2
-                        && field("key").is_some_and(|key| text(key.data_type()))
-                        && field("value").is_some_and(|value| bytes(value.data_type()))
-                }
-                _ => false,
-            },
-            _ => false,
-        };
         let topic_column = find("topic_column", &options.topic_column, &text, "STRING");
-        let key = find("key", &options.key, &|_| true, "");
+        // What is nested is written as JSON, which takes no other keys of maps than strings.
+        let any = |kind: &DataType| {
+            !kind.is_nested() || json_objection(&Field::new("", kind.clone(), true)).is_none()
+        };
+        let kind = "of a type that JSON has";
+        let key = find("key", &options.key, &any, kind);
         let partition = find("partition_column", &options.partition_column, &whole, "INT");
         let timestamp = find(
             "timestamp_column",
@@ -115,59 +97,39 @@ impl Layout {
         );
         let headers = match &options.headers {
             KafkaHeaders::None => Headers::None,
-            KafkaHeaders::Column(name) => {
-                let kind = "a MAP<STRING, STRING or BINARY>, or an ARRAY<STRUCT<key: STRING, value: \
-                            STRING or BINARY>>";
-                let fits = |kind: &DataType| map(kind) || list(kind);
-                match find("header column", &Some(name.clone()), &fits, kind) {
-                    None => Headers::None,
-                    Some(index) if map(context.schema.field(index).data_type()) => {
-                        Headers::Map(index)
-                    }
-                    Some(index) => Headers::List(index),
-                }
+            KafkaHeaders::Map(name) => {
+                let kind = "MAP<STRING, STRING or BINARY> or, as Spark's headers, \
+                            ARRAY<STRUCT<key STRING, value STRING or BINARY>>";
+                find("header column", &Some(name.clone()), &map, kind)
+                    .map_or(Headers::None, Headers::Map)
             }
             KafkaHeaders::Columns(names) => {
                 let columns = names.iter().filter_map(|name| {
-                    let column = find("header column", &Some(name.clone()), &|_| true, "")?;
+                    let column = find("header column", &Some(name.clone()), &any, kind)?;
                     Some((name.clone(), column))
                 });
                 Headers::Columns(columns.collect())
             }
         };
-        let elsewhere = |column: &usize| match &headers {
-            Headers::None => false,
-            Headers::Map(header) | Headers::List(header) => header == column,
-            Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
-        };
-        let left = || -> Vec<usize> {
-            (0..context.schema.fields().len())
-                .filter(|column| {
-                    let here = Some(*column);
-                    here != topic_column
-                        && here != partition
-                        && here != tombstone
-                        && !elsewhere(column)
-                })
-                .collect()
-        };
         let value = match &options.value {
-            KafkaValue::Json => Value::Json(left()),
-            KafkaValue::Avro { registry, subject } => {
-                let columns = left();
-                let schema = context.schema.project(&columns).map_err(SinkError::internal)?;
-                let topic = options.topic.as_deref().unwrap_or_default();
-                let subject = subject.clone().unwrap_or_else(|| format!("{topic}-value"));
-                Value::Avro(Avro {
-                    columns,
-                    schema: Arc::new(schema),
-                    encoding: AvroEncoding {
-                        registry: Some((registry.clone(), subject)),
-                        name: record_name(topic),
-                    },
-                    encoder: Arc::default(),
-                    target: format!("the topic {}", options.address()),
-                })
+            KafkaValue::Json | KafkaValue::Avro(_) => {
+                let elsewhere = |column: &usize| match &headers {
+                    Headers::None => false,
+                    Headers::Map(header) => header == column,
+                    Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
+                };
+                let columns = 0..context.schema.fields().len();
+                Value::Encoded(
+                    columns
+                        .filter(|column| {
+                            let here = Some(*column);
+                            here != topic_column
+                                && here != partition
+                                && here != tombstone
+                                && !elsewhere(column)
+                        })
+                        .collect(),
+                )
             }
             KafkaValue::Column(name) => {
                 let column = find("value", &Some(name.clone()), &bytes, "STRING or BINARY");
@@ -197,28 +159,38 @@ impl Layout {
         })
     }
 
-    /// Ready to make records of the rows of `batch`.
-    pub fn records<'a>(&'a self, batch: &'a RecordBatch) -> Result<Records<'a>, SinkError> {
+    /// The columns that are encoded into the value, if it is not one of them as it is.
+    pub fn encoded(&self) -> Option<&[usize]> {
+        match &self.value {
+            Value::Encoded(columns) => Some(columns),
+            Value::Column(_) => None,
+        }
+    }
+
+    /// Ready to make records of the rows of `batch`. `encoder` is for the columns of
+    /// [`Layout::encoded`].
+    pub fn records<'a>(
+        &'a self,
+        batch: &'a RecordBatch,
+        encoder: Option<&mut Encoder>,
+    ) -> Result<Records<'a>, SinkError> {
         let column = |index: usize| Cell::new(batch.column(index));
         let headers = match &self.headers {
             Headers::None => Fields::None,
             Headers::Map(index) => {
-                let map = batch.column(*index).as_map();
-                let offsets = map.value_offsets();
-                let (keys, values) = (Cell::new(map.keys())?, Cell::new(map.values())?);
-                Fields::Entries { of: batch.column(*index), offsets, nulls: None, keys, values }
-            }
-            Headers::List(index) => {
-                let list = batch.column(*index).as_list::<i32>();
-                let pairs = list.values().as_struct();
-                let field = |name: &str| {
-                    let column = pairs.column_by_name(name);
-                    Cell::new(column.ok_or_else(|| SinkError::internal("a header without a key"))?)
+                let array = batch.column(*index);
+                let (offsets, entries) = match array.data_type() {
+                    DataType::Map(_, _) => {
+                        let map = array.as_map();
+                        (map.offsets().clone(), map.entries())
+                    }
+                    _ => {
+                        let list = array.as_list::<i32>();
+                        (list.offsets().clone(), list.values().as_struct())
+                    }
                 };
-                let (offsets, keys, values) =
-                    (list.value_offsets(), field("key")?, field("value")?);
-                let nulls = pairs.nulls();
-                Fields::Entries { of: batch.column(*index), offsets, nulls, keys, values }
+                let (keys, values) = (Cell::new(entries.column(0))?, Cell::new(entries.column(1))?);
+                Fields::Entries { array, offsets, keys, values }
             }
             Headers::Columns(columns) => Fields::Columns(
                 columns
@@ -239,61 +211,17 @@ impl Layout {
                 .map_err(SinkError::internal)?,
             timestamp: self.timestamp.map(|index| batch.column(index)),
             tombstone: self.tombstone.map(|index| batch.column(index)),
-            value: match &self.value {
-                Value::Json(columns) => {
-                    Payload::Json(JsonRows::new(batch, columns.iter().copied())?)
+            value: match (&self.value, encoder) {
+                (Value::Column(index), _) => Payload::Column(column(*index)?),
+                (Value::Encoded(columns), Some(encoder)) => {
+                    let rows = batch.project(columns).map_err(SinkError::internal)?;
+                    Payload::Encoded(encoder.encode(&rows).map_err(SinkError::internal)?)
                 }
-                Value::Avro(avro) => Payload::Encoded(avro.encode(batch)?),
-                Value::Column(index) => Payload::Column(column(*index)?),
+                (Value::Encoded(_), None) => {
+                    return Err(SinkError::internal("a value without an encoder"));
+                }
             },
         })
-    }
-
-    /// Registers the schema of values that have one. Blocks for as long as that takes.
-    pub fn register(&self) -> Result<(), SinkError> {
-        match &self.value {
-            Value::Avro(avro) => avro.with_encoder(|_| Ok(())),
-            Value::Json(_) | Value::Column(_) => Ok(()),
-        }
-    }
-}
-
-impl Avro {
-    fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, SinkError> {
-        let batch = batch.project(&self.columns).map_err(SinkError::internal)?;
-        self.with_encoder(|encoder| encoder.encode(&batch))
-    }
-
-    fn with_encoder<T>(
-        &self,
-        work: impl FnOnce(&mut Encoder) -> Result<T, CodecError>,
-    ) -> Result<T, SinkError> {
-        // An encoder throws away what a failure has left in it.
-        let mut kept = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
-        let encoder = match &mut *kept {
-            Some(encoder) => Ok(encoder),
-            none => Encoder::new(&self.schema, &EncodingSpec::Avro(self.encoding.clone()))
-                .map(|encoder| none.insert(encoder)),
-        };
-        encoder.and_then(work).map_err(|error| {
-            let (target, reason) = (self.target.clone(), error.to_string());
-            match error.is_transient() {
-                true => SinkError::Unavailable { target, reason },
-                false => SinkError::Rejected { target, reason },
-            }
-        })
-    }
-}
-
-/// The name of the records of a topic's values. Readers may go by it, so it must not change with
-/// anything else; Avro allows letters, digits and `_` in it.
-fn record_name(topic: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name: String = topic.chars().map(allowed).collect();
-    if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-        name
-    } else {
-        format!("_{name}")
     }
 }
 
@@ -314,52 +242,54 @@ fn bad_topic(topic: &str) -> Option<&'static str> {
 /// The bytes of a column's values.
 struct Cell<'a> {
     array: &'a ArrayRef,
-    /// For types that are neither text nor bytes.
-    other: Option<JsonColumn>,
+    form: Form,
+}
+
+/// How values become bytes.
+enum Form {
+    /// STRING and BINARY: as they are.
+    AsIs,
+    /// As `CAST(... AS STRING)` writes them in Spark.
+    Text(Renderer),
+    /// Lists, structs and maps.
+    Json(JsonValues),
 }
 
 impl<'a> Cell<'a> {
     fn new(array: &'a ArrayRef) -> Result<Self, SinkError> {
-        let other = match array.data_type() {
-            DataType::Utf8 | DataType::Binary => None,
-            _ => Some(JsonColumn::new(array)?),
+        let form = match array.data_type() {
+            DataType::Utf8 | DataType::Binary => Form::AsIs,
+            kind if kind.is_nested() => Form::Json(JsonValues::new(array)?),
+            _ => Form::Text(Renderer::new(array).map_err(SinkError::internal)?),
         };
-        Ok(Self { array, other })
+        Ok(Self { array, form })
     }
 
     /// `scratch` is used for values that have no bytes of their own.
-    fn bytes<'b>(&'b self, row: usize, scratch: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    fn bytes<'b>(&'b self, row: usize, scratch: &'b mut String) -> Option<&'b [u8]> {
         if self.array.is_null(row) {
             return None;
         }
-        Some(match (&self.other, self.array.data_type()) {
-            (Some(other), _) => {
+        Some(match (&self.form, self.array.data_type()) {
+            (Form::Text(renderer), _) => {
                 scratch.clear();
-                other.write_text(row, scratch);
-                scratch
+                renderer.write(row, scratch);
+                scratch.as_bytes()
             }
-            (None, DataType::Utf8) => self.array.as_string::<i32>().value(row).as_bytes(),
-            (None, _) => self.array.as_binary::<i32>().value(row),
+            (Form::Json(values), _) => values.value(row),
+            (Form::AsIs, DataType::Utf8) => self.array.as_string::<i32>().value(row).as_bytes(),
+            (Form::AsIs, _) => self.array.as_binary::<i32>().value(row),
         })
     }
 }
 
 enum Fields<'a> {
     None,
-    /// A map, or a list of pairs.
-    Entries {
-        of: &'a ArrayRef,
-        offsets: &'a [i32],
-        /// Which pairs of a list are NULL.
-        nulls: Option<&'a NullBuffer>,
-        keys: Cell<'a>,
-        values: Cell<'a>,
-    },
+    Entries { array: &'a ArrayRef, offsets: OffsetBuffer<i32>, keys: Cell<'a>, values: Cell<'a> },
     Columns(Vec<(&'a str, Cell<'a>)>),
 }
 
 enum Payload<'a> {
-    Json(JsonRows),
     Encoded(EncodedRows),
     Column(Cell<'a>),
 }
@@ -379,8 +309,8 @@ pub(super) struct Records<'a> {
 /// Space for what a record borrows.
 #[derive(Default)]
 pub(super) struct Scratch {
-    key: Vec<u8>,
-    value: Vec<u8>,
+    key: String,
+    value: String,
 }
 
 /// One record.
@@ -437,17 +367,12 @@ impl Records<'_> {
             _ if dead => None,
             Payload::Column(column) => column.bytes(row, value),
             Payload::Encoded(rows) => Some(rows.row(row)),
-            Payload::Json(rows) => {
-                value.clear();
-                rows.write(row, value);
-                Some(value.as_slice())
-            }
         };
         Ok(Record { topic, partition, timestamp, key, value, headers })
     }
 
     fn headers(&self, row: usize) -> Option<OwnedHeaders> {
-        let mut scratch = Vec::new();
+        let mut scratch = String::new();
         match &self.headers {
             Fields::None => None,
             Fields::Columns(columns) => {
@@ -459,16 +384,15 @@ impl Records<'_> {
                 }
                 Some(headers)
             }
-            Fields::Entries { of, offsets, nulls, keys, values } => {
-                if of.is_null(row) {
+            Fields::Entries { array, offsets, keys, values } => {
+                if array.is_null(row) {
                     return None;
                 }
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
                 let mut headers = OwnedHeaders::new_with_capacity(end - start);
                 for entry in start..end {
-                    // A list may hold NULL, and a key may be: a header has a key.
-                    if keys.array.is_null(entry) || nulls.is_some_and(|nulls| nulls.is_null(entry))
-                    {
+                    // A header has a name; one of Spark's that has none is none.
+                    if keys.array.is_null(entry) {
                         continue;
                     }
                     let key = keys.array.as_string::<i32>().value(entry);

@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray,
-    MapBuilder, RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray,
 };
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Int64Type};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -17,11 +15,8 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
-use crate::codec::testing::{SchemaRegistry, options_for};
-use crate::codec::{AvroOptions, AvroWriter, Decoder, FormatSpec, parse_schema};
 use crate::sink::staged::testing::Area;
 use crate::sink::{StagedSink, TargetSpec};
-use crate::source::Record;
 
 /// A record as a consumer sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,7 +119,7 @@ async fn every_part_of_a_record_comes_from_its_column() {
         key: Some("id".into()),
         topic_column: Some("to".into()),
         partition_column: Some("part".into()),
-        headers: KafkaHeaders::Column("meta".into()),
+        headers: KafkaHeaders::Map("meta".into()),
         tombstone_column: Some("gone".into()),
         ..KafkaOptions::new(&brokers, "out")
     };
@@ -166,6 +161,43 @@ async fn a_column_is_the_value_as_it_is() {
     let header = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
     assert_eq!(seen[0].headers, [header("h", "5"), header("k", "a")]);
     assert_eq!(seen[1].headers, [header("k", "a")], "a NULL is no header");
+}
+
+#[tokio::test]
+async fn a_record_may_have_the_time_of_its_row() {
+    let cluster = cluster(&["out"]);
+    let brokers = cluster.bootstrap_servers();
+    let at = |times: Vec<Option<i64>>| -> RecordBatch {
+        let times = TimestampMicrosecondArray::from(times).with_timezone("UTC");
+        batch(vec![("at", Arc::new(times))])
+    };
+    let options =
+        KafkaOptions { timestamp_column: Some("at".into()), ..KafkaOptions::new(&brokers, "out") };
+    let rows = at(vec![Some(1_700_000_000_123_456), None]);
+    write(options.clone(), OutputMode::Append, &[], &rows).await.unwrap().unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .set("group.id", "test")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..2 {
+        list.add_partition_offset("out", partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30), "only {times:?}");
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+        times.push((message.payload().map(<[u8]>::len), message.timestamp().to_millis()));
+    }
+    times.sort();
+    // The time stays in the value, too.
+    assert_eq!(times[1], (Some(35), Some(1_700_000_000_123)));
+    assert!(times[0].1.is_some_and(|now| now > 1_700_000_000_123), "{times:?}");
+    let early = write(options, OutputMode::Append, &[], &at(vec![Some(-1)])).await;
+    assert!(early.unwrap_err().to_string().contains("before 1970"));
 }
 
 #[tokio::test]
@@ -239,7 +271,7 @@ async fn what_is_not_there_or_of_the_wrong_type_is_listed() {
         key: Some("kk".into()),
         partition_column: Some("k".into()),
         tombstone_column: Some("n".into()),
-        headers: KafkaHeaders::Column("k".into()),
+        headers: KafkaHeaders::Map("k".into()),
         value: KafkaValue::Column("n".into()),
         ..KafkaOptions::new("127.0.0.1:1", "x")
     };
@@ -299,164 +331,4 @@ async fn the_cluster_remembers_ledger_epoch_and_token() {
         other => panic!("{other}"),
     }
     assert_eq!(read(&cluster.bootstrap_servers(), "out", 2, 1).len(), 1);
-}
-
-#[tokio::test]
-async fn headers_may_be_a_list_of_pairs_as_in_spark() {
-    let cluster = cluster(&["out"]);
-    let brokers = cluster.bootstrap_servers();
-    let keys = StringArray::from(vec![Some("a"), None, Some("b"), Some("hidden")]);
-    let values: Vec<Option<&[u8]>> = vec![Some(b"1"), Some(b"2"), None, Some(b"4")];
-    let pair = |name, kind| Arc::new(Field::new(name, kind, true));
-    let pairs = StructArray::new(
-        vec![pair("value", DataType::Binary), pair("key", DataType::Utf8)].into(),
-        vec![Arc::new(BinaryArray::from(values)), Arc::new(keys)],
-        Some(vec![true, true, true, false].into()),
-    );
-    let headers = ListArray::new(
-        Arc::new(Field::new("element", pairs.data_type().clone(), true)),
-        OffsetBuffer::from_lengths([1, 0, 3]),
-        Arc::new(pairs),
-        Some(vec![true, false, true].into()),
-    );
-    let rows = batch(vec![
-        ("id", Arc::new(Int64Array::from(vec![1, 2, 3]))),
-        ("part", Arc::new(Int32Array::from(vec![0, 0, 0]))),
-        ("h", Arc::new(headers)),
-    ]);
-    let options = KafkaOptions {
-        headers: KafkaHeaders::Column("h".into()),
-        partition_column: Some("part".into()),
-        ..KafkaOptions::new(&brokers, "out")
-    };
-    write(options, OutputMode::Append, &[], &rows).await.unwrap().unwrap();
-    let seen = read(&brokers, "out", 1, 3);
-    let shown: Vec<_> = seen.into_iter().map(|seen| (seen.value.unwrap(), seen.headers)).collect();
-    let header = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
-    assert_eq!(
-        shown,
-        [
-            (r#"{"id":1}"#.to_owned(), vec![header("a", Some("1"))]),
-            (r#"{"id":2}"#.to_owned(), vec![]),
-            (r#"{"id":3}"#.to_owned(), vec![header("b", None)]),
-        ]
-    );
-}
-
-/// The records' values, as bytes.
-fn values(brokers: &str, topic: &str, count: usize) -> Vec<Vec<u8>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "test")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
-    consumer.assign(&list).unwrap();
-    let began = Instant::now();
-    let mut values = Vec::new();
-    while values.len() < count {
-        assert!(began.elapsed() < Duration::from_secs(30), "only {values:?}");
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-        values.push(message.payload().unwrap_or_default().to_vec());
-    }
-    values
-}
-
-#[tokio::test]
-async fn values_may_be_avro_with_their_schema_in_a_registry() {
-    let cluster = cluster(&["room-totals.v1"]);
-    let brokers = cluster.bootstrap_servers();
-    let server = SchemaRegistry::start();
-    let rows = batch(vec![
-        ("room", Arc::new(StringArray::from(vec![Some("hall"), None, Some("attic")]))),
-        ("total", Arc::new(Int64Array::from(vec![7, 8, 9]))),
-        ("part", Arc::new(Int32Array::from(vec![0, 0, 0]))),
-        ("gone", Arc::new(BooleanArray::from(vec![false, false, true]))),
-    ]);
-    let registry = Arc::new(Registry::new(options_for(&server)).unwrap());
-    let options = |registry: &Arc<Registry>, subject: Option<&str>| KafkaOptions {
-        key: Some("room".into()),
-        partition_column: Some("part".into()),
-        tombstone_column: Some("gone".into()),
-        value: KafkaValue::Avro { registry: registry.clone(), subject: subject.map(str::to_owned) },
-        ..KafkaOptions::new(&brokers, "room-totals.v1")
-    };
-    write(options(&registry, None), OutputMode::Append, &[], &rows).await.unwrap().unwrap();
-    let schema = registry.latest("room-totals.v1-value").unwrap();
-    assert!(schema.text.contains(r#""name":"room_totals_v1""#), "{}", schema.text);
-    let seen = values(&brokers, "room-totals.v1", 3);
-    assert_eq!(seen[2], b"", "a tombstone");
-    // The columns that have another place are not among them, and the key is.
-    let columns = parse_schema("room STRING, total BIGINT, part INT").unwrap();
-    let spec = FormatSpec::Avro(AvroOptions {
-        writer: AvroWriter::Registry(Arc::new(Registry::new(options_for(&server)).unwrap())),
-        defaults: None,
-    });
-    let mut decoder = Decoder::new(columns, vec![0, 1, 2], &spec, &[]).unwrap();
-    for value in &seen[..2] {
-        decoder.append(&Record::plain(0, value)).unwrap();
-    }
-    let back = decoder.finish().unwrap();
-    assert_eq!(back.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("hall"), None]);
-    assert_eq!(back.column(1).as_primitive::<Int64Type>().values(), &[7, 8]);
-    assert_eq!(back.column(2).null_count(), 2);
-
-    // Another subject; one whose schema does not go with ours; and a registry that is away.
-    // The schema is registered before anything else; that the epoch is there already is another
-    // matter.
-    let _ = write(options(&registry, Some("mine")), OutputMode::Append, &[], &rows).await;
-    assert!(registry.latest("mine").is_ok());
-    let text = r#"{"type":"record","name":"room_totals_v1","fields":[
-        {"name":"total","type":"string"}]}"#;
-    server.add("taken", "AVRO", text, &[]);
-    let refused = write(options(&registry, Some("taken")), OutputMode::Append, &[], &rows).await;
-    match refused.unwrap_err() {
-        error @ SinkError::Rejected { .. } => {
-            assert!(error.to_string().contains("taken") && !error.is_transient(), "{error}");
-        }
-        other => panic!("{other}"),
-    }
-    let away = Registry::new(options_for(&server)).unwrap();
-    drop(server);
-    let away = options(&Arc::new(away), None);
-    let error = write(away, OutputMode::Append, &[], &rows).await.unwrap_err();
-    assert!(error.is_transient() && error.to_string().contains("registry"), "{error}");
-}
-
-#[tokio::test]
-async fn a_record_may_have_the_time_of_its_row() {
-    let cluster = cluster(&["out"]);
-    let brokers = cluster.bootstrap_servers();
-    let at = |times: Vec<Option<i64>>| -> RecordBatch {
-        let times = TimestampMicrosecondArray::from(times).with_timezone("UTC");
-        batch(vec![("at", Arc::new(times))])
-    };
-    let options =
-        KafkaOptions { timestamp_column: Some("at".into()), ..KafkaOptions::new(&brokers, "out") };
-    let rows = at(vec![Some(1_700_000_000_123_456), None]);
-    write(options.clone(), OutputMode::Append, &[], &rows).await.unwrap().unwrap();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &brokers)
-        .set("group.id", "test")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    for partition in 0..2 {
-        list.add_partition_offset("out", partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&list).unwrap();
-    let began = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < 2 {
-        assert!(began.elapsed() < Duration::from_secs(30), "only {times:?}");
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-        times.push((message.payload().map(<[u8]>::len), message.timestamp().to_millis()));
-    }
-    times.sort();
-    // The time stays in the value, too.
-    assert_eq!(times[1], (Some(35), Some(1_700_000_000_123)));
-    assert!(times[0].1.is_some_and(|now| now > 1_700_000_000_123), "{times:?}");
-    let early = write(options, OutputMode::Append, &[], &at(vec![Some(-1)])).await;
-    assert!(early.unwrap_err().to_string().contains("before 1970"));
 }
