@@ -45,6 +45,7 @@ mod session;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::names::Names;
@@ -54,6 +55,7 @@ use super::disk::blocking;
 use super::error::SinkError;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};
+use crate::codec::{AvroEncoding, EncodingSpec, JsonEncoding, Registry};
 use crate::sql::OutputMode;
 
 /// Which topic of which cluster, and what a record is made of.
@@ -90,7 +92,8 @@ pub enum KafkaHeaders {
     /// None.
     #[default]
     None,
-    /// The entries of a column of type `MAP<STRING, STRING>` or `MAP<STRING, BINARY>`.
+    /// The entries of a column of type `MAP<STRING, STRING or BINARY>`, or, as Spark's headers are,
+    /// `ARRAY<STRUCT<key STRING, value BINARY>>`.
     Map(String),
     /// One header for each of these columns, under its name; none where it is NULL.
     Columns(Vec<String>),
@@ -102,8 +105,30 @@ pub enum KafkaValue {
     /// A JSON object of the columns that have no other place in the record (the key stays in it).
     #[default]
     Json,
+    /// An Avro datum of the same columns.
+    Avro(AvroEncoding),
     /// The column of type STRING or BINARY, as it is; NULL is a tombstone.
     Column(String),
+}
+
+impl KafkaValue {
+    /// Avro, framed with the id that `registry` gives the schema under `subject` (`<topic>-value` by
+    /// custom). The record's name is the subject with `_` for what a name cannot have.
+    pub fn avro(registry: Arc<Registry>, subject: &str) -> Self {
+        let mut name: String =
+            subject.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            name.insert(0, '_');
+        }
+        Self::Avro(AvroEncoding { registry: Some((registry, subject.to_owned())), name })
+    }
+
+    fn encoding(&self) -> EncodingSpec {
+        match self {
+            Self::Json | Self::Column(_) => EncodingSpec::Json(JsonEncoding::default()),
+            Self::Avro(options) => EncodingSpec::Avro(options.clone()),
+        }
+    }
 }
 
 impl KafkaOptions {
@@ -267,6 +292,7 @@ impl KafkaTarget {
             return Ok(session);
         }
         let (address, options, names) = (self.address(), self.options.clone(), self.names.clone());
-        blocking(move || Session::begin(&options, &names, &address)).await
+        let (layout, context) = (self.layout.clone(), self.context.clone());
+        blocking(move || Session::begin(&options, &names, &address, &layout, &context)).await
     }
 }
