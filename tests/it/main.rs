@@ -23,4 +23,5 @@ mod rescale;
 mod seeds;
 mod shipped;
 mod sink_kafka;
+mod static_table;
 mod stop;
