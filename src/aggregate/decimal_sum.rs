@@ -17,8 +17,7 @@ const TOO_LARGE: i128 = i128::MAX;
 pub(super) fn accumulator(name: &str, of: &DataType) -> Option<Box<dyn GroupsAccumulator>> {
     let DataType::Decimal128(precision, _) = of else { return None };
     let limit = 10i128.checked_pow(u32::from(*precision))?;
-    (name == "sum")
-        .then(|| Box::new(DecimalSum { of: of.clone(), limit, held: vec![] }) as Box<_>)
+    (name == "sum").then(|| Box::new(DecimalSum { of: of.clone(), limit, held: vec![] }) as Box<_>)
 }
 
 struct DecimalSum {

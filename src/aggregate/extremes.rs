@@ -111,7 +111,8 @@ where
     ) -> Result<Vec<ArrayRef>> {
         let values = column::<T>(values)?;
         let Some(chosen) = opt_filter else { return Ok(vec![Arc::new(values.clone())]) };
-        let values = values.iter().zip(chosen).map(|(value, chosen)| value.filter(|_| chosen == Some(true)));
+        let values =
+            values.iter().zip(chosen).map(|(value, chosen)| value.filter(|_| chosen == Some(true)));
         Ok(vec![Arc::new(PrimitiveArray::<T>::from_iter(values))])
     }
 
