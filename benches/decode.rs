@@ -6,7 +6,9 @@
 //! - the four columns that a windowed query reads, and all eight, by [`JsonDecoder`];
 //! - the same eight with a tenth of the records broken;
 //! - the same eight where every record has its fields in another order (no guess comes true);
-//! - `serde_json` into a struct of borrowed fields and Arrow builders, as a yardstick.
+//! - `serde_json` into a struct of borrowed fields and Arrow builders, as a yardstick;
+//! - the same rows as CSV and as Avro through [`Decoder`], which readers use, and as
+//!   yardsticks `arrow-csv` and `arrow-avro`, which lose the whole batch with one bad record.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,8 +17,15 @@ use arrow::array::{
     ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::SchemaRef;
+use arrow_avro::reader::ReaderBuilder;
+use arrow_avro::schema::{Fingerprint, FingerprintAlgorithm, SchemaStore};
 use chrono::DateTime;
-use millpond::codec::{JsonDecoder, JsonOptions, parse_schema};
+use millpond::codec::encode::avro_schema;
+use millpond::codec::{
+    AvroEncoding, AvroOptions, AvroSchema, AvroWriter, CsvEncoding, CsvOptions, Decoder,
+    EncodedRows, Encoder, EncodingSpec, FormatSpec, JsonDecoder, JsonOptions, parse_schema,
+};
+use millpond::source::Record;
 
 const SCHEMA: &str = "timestamp TIMESTAMP NOT NULL, ip STRING, method STRING, endpoint STRING, \
      status_code INT, response_time_ms DOUBLE, bytes BIGINT, user_agent STRING";
@@ -146,6 +155,80 @@ fn ours(schema: &SchemaRef, projection: &[usize]) -> impl FnMut(&[Vec<u8>]) + us
     }
 }
 
+/// Any format, as a reader decodes it.
+fn by_format(
+    schema: &SchemaRef,
+    projection: &[usize],
+    spec: &FormatSpec,
+) -> impl FnMut(&[Vec<u8>]) + use<> {
+    let made = Decoder::new(schema.clone(), projection.to_vec(), spec, &[]);
+    let mut decoder = made.expect("the schema is one that decodes");
+    move |records| {
+        for batch in records.chunks(BATCH) {
+            for record in batch {
+                let _ = black_box(decoder.append(&Record::plain(0, record)));
+            }
+            black_box(decoder.finish().expect("the batch is whole"));
+        }
+    }
+}
+
+/// The same rows in another format.
+fn encoded(schema: &SchemaRef, records: &[Vec<u8>], spec: &EncodingSpec) -> Vec<Vec<u8>> {
+    let all = (0..schema.fields().len()).collect();
+    let mut decoder = JsonDecoder::new(schema.clone(), all, JsonOptions::default())
+        .expect("the schema is one that decodes");
+    let mut encoder = Encoder::new(schema, spec).expect("the schema is one that encodes");
+    let mut rows = Vec::new();
+    for batch in records.chunks(BATCH) {
+        batch.iter().for_each(|record| drop(decoder.append(record)));
+        let batch = decoder.finish().expect("the batch is whole");
+        let encoded: EncodedRows = encoder.encode(&batch).expect("the rows can be written");
+        rows.extend(encoded.iter().map(<[u8]>::to_vec));
+    }
+    rows
+}
+
+/// `arrow-csv` over whole chunks of lines.
+fn with_arrow_csv(schema: &SchemaRef) -> impl FnMut(&[Vec<u8>]) + use<> {
+    let schema = schema.clone();
+    let mut text = Vec::new();
+    move |records| {
+        for batch in records.chunks(BATCH) {
+            text.clear();
+            for record in batch {
+                text.extend_from_slice(record);
+                text.push(b'\n');
+            }
+            let mut reader = arrow::csv::ReaderBuilder::new(schema.clone())
+                .with_batch_size(BATCH)
+                .build_buffered(&text[..])
+                .expect("the schema is one that decodes");
+            black_box(reader.next());
+        }
+    }
+}
+
+/// `arrow-avro` over data that are framed as in Kafka.
+fn with_arrow_avro(text: &str, id: u32) -> impl FnMut(&[Vec<u8>]) + use<> {
+    let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+    let schema = arrow_avro::schema::AvroSchema::new(text.to_owned());
+    store.set(Fingerprint::Id(id), schema).expect("a valid schema");
+    let mut decoder = ReaderBuilder::new()
+        .with_writer_schema_store(store)
+        .with_batch_size(BATCH)
+        .build_decoder()
+        .expect("the schema is one that decodes");
+    move |records| {
+        for batch in records.chunks(BATCH) {
+            for record in batch {
+                let _ = black_box(decoder.decode(record));
+            }
+            black_box(decoder.flush().expect("the batch is whole"));
+        }
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct WebLog<'a> {
     timestamp: &'a str,
@@ -213,4 +296,31 @@ fn main() {
             black_box(with_serde(&schema, batch));
         }
     });
+    other_formats(&schema, &plain, seconds);
+}
+
+fn other_formats(schema: &SchemaRef, plain: &[Vec<u8>], seconds: f64) {
+    let (four, all) = ([0, 3, 4, 5], (0..8).collect::<Vec<_>>());
+    let csv = encoded(schema, plain, &EncodingSpec::Csv(CsvEncoding::default()));
+    let spec = FormatSpec::Csv(CsvOptions::default());
+    measure("CSV, 4 of 8 columns", seconds, &csv, by_format(schema, &four, &spec));
+    measure("CSV, 8 of 8 columns", seconds, &csv, by_format(schema, &all, &spec));
+    measure("arrow-csv, 8 of 8 columns", seconds, &csv, with_arrow_csv(schema));
+    let encoding = AvroEncoding { registry: None, name: "WebLog".to_owned() };
+    let avro = encoded(schema, plain, &EncodingSpec::Avro(encoding));
+    let text = avro_schema(schema, "WebLog").expect("the schema above has an Avro schema");
+    let writer = AvroWriter::Schema {
+        schema: Arc::new(AvroSchema::parse(&text).expect("a valid schema")),
+        framed: true,
+    };
+    let framed: Vec<Vec<u8>> =
+        avro.iter().map(|datum| [&[0, 0, 0, 0, 7][..], datum].concat()).collect();
+    let spec = FormatSpec::Avro(AvroOptions { writer, defaults: None });
+    measure("Avro, 4 of 8 columns", seconds, &framed, by_format(schema, &four, &spec));
+    measure("Avro, 8 of 8 columns", seconds, &framed, by_format(schema, &all, &spec));
+    let mut broken = framed.clone();
+    broken.iter_mut().step_by(10).for_each(|datum| datum.truncate(datum.len() / 2));
+    let name = "Avro, 8 of 8 columns, every 10th cut off";
+    measure(name, seconds, &broken, by_format(schema, &all, &spec));
+    measure("arrow-avro, 8 of 8 columns", seconds, &framed, with_arrow_avro(&text, 7));
 }

@@ -18,7 +18,6 @@ pub(crate) fn check(settings: &Settings, root: &Table) -> Vec<ConfigError> {
     tests(settings, root, &mut errors);
     readers(settings, root, &mut errors);
     consumer_groups(settings, &mut errors);
-    transactional_ids(settings, &mut errors);
     credits(settings, &mut errors);
     directories(settings, &mut errors);
     files_that_go(settings, &mut errors);
@@ -171,32 +170,6 @@ fn consumer_groups(settings: &Settings, errors: &mut Vec<ConfigError>) {
                     .error_at(&path, message, Some(help.to_owned()))
                     .expected("each topic once in a consumer group"),
             );
-        }
-    }
-}
-
-/// Two producers of one transactional id fence each other off without end.
-fn transactional_ids(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for query in &settings.queries {
-        for (n, sink) in query.sinks.iter().enumerate() {
-            let SinkSettings::Kafka(kafka) = &sink.settings else { continue };
-            let Some(id) = &kafka.transactional_id else { continue };
-            match seen.iter().find(|(other, _)| other == id) {
-                Some((_, name)) => {
-                    let message = format!("sink `{name}` has the same transactional id");
-                    let help = "the broker shuts out the older of two producers of one id";
-                    let error = settings.error_at_sink(
-                        query,
-                        n,
-                        "transactional_id",
-                        message,
-                        Some(help.to_owned()),
-                    );
-                    errors.push(error.expected("an id for each sink, or none"));
-                }
-                None => seen.push((id, &sink.name)),
-            }
         }
     }
 }

@@ -307,7 +307,14 @@ fn debezium(section: &Section<'_>, carrier: Carrier) -> Option<DebeziumFormat> {
         );
         Some(DebeziumPayload::Json { json: json(section), decimals })
     };
-    Some(DebeziumFormat { payload: payload? })
+    const COLUMN: &str = "the name of a column to be";
+    let op_column = section.text("op_column", COLUMN);
+    let ts_column = section.text("ts_column", COLUMN);
+    if op_column.is_some() && op_column == ts_column {
+        let error = ConfigError::new("`op_column` has this name").expected("names that differ");
+        section.report("ts_column", &section.location("ts_column"), error);
+    }
+    Some(DebeziumFormat { payload: payload?, op_column, ts_column })
 }
 
 /// The table `registry`; nothing if there is none, or it has errors.

@@ -41,7 +41,7 @@ const EXACTLY_ONCE: &str = "records are written exactly once, in transactions";
 pub(crate) const OWNED_BY_PRODUCER: &[(&str, &str, &str)] = &[
     ("bootstrap.servers", "it is the sink's own key", "write `brokers`"),
     ("metadata.broker.list", "it is the sink's own key", "write `brokers`"),
-    ("transactional.id", "it is the sink's own key", "write `transactional_id`"),
+    ("transactional.id", "it is made of the names of the pipeline and the sink", "leave it out"),
     ("transaction.timeout.ms", "it is the sink's own key", "write `transaction_timeout`"),
     ("enable.idempotence", EXACTLY_ONCE, "leave it out"),
     ("enable.gapless.guarantee", EXACTLY_ONCE, "leave it out"),

@@ -62,6 +62,8 @@ const OF_FORMATS: &[(&str, &[&str])] = &[
     ("validate", &["json_schema"]),
     ("payload", &["debezium"]),
     ("decimals", &["debezium"]),
+    ("op_column", &["debezium"]),
+    ("ts_column", &["debezium"]),
 ];
 
 const OF_TABLES: &[(&str, &[&str])] = &[("format", &["csv", "json"])];
@@ -84,12 +86,9 @@ const OF_SINKS: &[(&str, &[&str])] = &[
     ("value", &["kafka"]),
     ("registry", &["kafka"]),
     ("subject", &["kafka"]),
-    ("timestamps", &["kafka"]),
-    ("timestamp_column", &["kafka"]),
     ("partition_column", &["kafka"]),
     ("tombstone_column", &["kafka"]),
     ("transaction_timeout", &["kafka"]),
-    ("transactional_id", &["kafka"]),
     ("options", &["kafka"]),
     ("url", &["postgres"]),
     ("host", &["postgres"]),

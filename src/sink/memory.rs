@@ -20,9 +20,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use super::error::SinkError;
-use super::json::JsonRows;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Guarantee, Marker, TargetContext};
+use crate::codec::{Encoder, EncodingSpec, JsonEncoding};
 use crate::sql::OutputMode;
 
 /// Batches are joined when there are more than this many of them.
@@ -64,14 +64,15 @@ impl MemoryRows {
     /// # Errors
     /// A column has a type that JSON cannot show.
     pub fn to_json(&self) -> Result<String, SinkError> {
+        let spec = EncodingSpec::Json(JsonEncoding::default());
+        let mut encoder = Encoder::new(&self.schema, &spec).map_err(SinkError::internal)?;
         let mut text = Vec::from(b"[");
         for batch in &self.batches {
-            let rows = JsonRows::new(batch, 0..batch.num_columns())?;
-            for row in 0..batch.num_rows() {
+            for row in encoder.encode(batch).map_err(SinkError::internal)?.iter() {
                 if text.len() > 1 {
                     text.push(b',');
                 }
-                rows.write(row, &mut text);
+                text.extend_from_slice(row);
             }
         }
         text.push(b']');

@@ -80,8 +80,9 @@ pub struct Taken {
     /// The position that the next record will have at the least; a reader's position moves up to
     /// it. For instance past the end of a file, or past records that nobody is shown.
     pub end: Option<i64>,
-    /// Parts of the input that are no records and never will be: one dead letter each. A reader's
-    /// position moves past their offsets as it does past a record's.
+    /// Parts of the input that are no records and never will be: one dead letter each. They stand
+    /// behind all records of the same take, and a reader's position moves past their offsets as it
+    /// does past a record's.
     pub damaged: Vec<Damaged>,
     /// Something went wrong. What was shown before stays shown.
     pub error: Option<SourceError>,
@@ -99,14 +100,14 @@ pub struct ColumnsTaken {
     pub batch: Option<RecordBatch>,
     /// The position of the batch's first row; its rows are numbered from there.
     pub first: i64,
-    /// The position after everything that was handed out, damage and gaps included; a reader's
-    /// position moves up to it. Without a batch, `None` is "as before".
+    /// The position after the batch and the gaps behind it, which a reader's position moves up to;
+    /// not past what is damaged. Without a batch, `None` is "as before".
     pub next: Option<i64>,
     /// The file that the rows are from, for metadata columns.
     pub file: Option<Arc<str>>,
     /// When that file was last modified, microseconds since the Unix epoch.
     pub modified_us: Option<i64>,
-    /// See [`Taken::damaged`].
+    /// See [`Taken::damaged`]; never together with a batch.
     pub damaged: Vec<Damaged>,
     /// Something went wrong.
     pub error: Option<SourceError>,

@@ -147,10 +147,43 @@ fn respelled(expr: &mut Expr) -> Result<Option<Expr>, SqlError> {
             return Err(SqlError::new(format!("{expr} to a scale is not supported"))
                 .hint("use round(x, d)"));
         }
+        Expr::Struct { values, fields } if fields.is_empty() => Some(named_struct(values, span)),
         Expr::Function(function) => respelled_function(function, span)?,
         _ => None,
     };
     Ok(replacement)
+}
+
+/// `struct(a, b.c, 1)`: its fields are called as the columns are, and else by their places.
+fn named_struct(values: &[Expr], span: Span) -> Expr {
+    let mut args = Vec::with_capacity(values.len() * 2);
+    for (index, value) in values.iter().enumerate() {
+        let (value, name) = match value {
+            Expr::Named { expr, name } => (expr.as_ref(), Some(name.value.clone())),
+            value => (value, field_name(value)),
+        };
+        let name = name.unwrap_or_else(|| format!("col{}", index + 1));
+        args.push(super::window_clause::string_literal(&name, span));
+        args.push(value.clone());
+    }
+    call("named_struct", args, span)
+}
+
+/// The name of a column or of the field that a path leads to.
+fn field_name(value: &Expr) -> Option<String> {
+    match value {
+        Expr::Identifier(ident) => Some(ident.value.clone()),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| ident.value.clone()),
+        Expr::Function(function) if super::window_clause::is_named(function, "get_field") => {
+            match arguments(function)?.last()? {
+                Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(name), .. }) => {
+                    Some(name.clone())
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 fn not(expr: Expr) -> Expr {
@@ -229,6 +262,7 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
                 else_result: Some(Box::new(otherwise.clone())),
             }));
         }
+        ("struct", Some(args)) => return Ok(Some(named_struct(args, span))),
         ("isnull", Some([arg])) => return Ok(Some(Expr::IsNull(Box::new(arg.clone())))),
         ("isnotnull", Some([arg])) => return Ok(Some(Expr::IsNotNull(Box::new(arg.clone())))),
         ("locate" | "charindex", Some([part, text])) => {
@@ -245,9 +279,25 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
             "date_add" | "date_sub" | "dateadd" | "add_months" | "shiftleft" | "shiftright",
             Some(args),
         ) => {
-            let args = args.iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(int(arg))));
+            let dates = !name.starts_with("shift");
+            let args = args.iter().enumerate().map(|(index, arg)| {
+                let arg = if index == 0 && dates { date(arg) } else { int(arg) };
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))
+            });
             set_args(function, args.collect());
         }
+        // A TIMESTAMP or text stands for its day.
+        ("last_day" | "next_day" | "trunc", Some([day, rest @ ..])) => {
+            let args = std::iter::once(date(day)).chain(rest.iter().cloned());
+            let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+            set_args(function, args.collect());
+        }
+        ("datediff" | "date_diff", Some([end, start])) => {
+            let args = [date(end), date(start)];
+            let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+            set_args(function, args.to_vec());
+        }
+        ("array_remove", Some(_)) => rename(function, "array_remove_all"),
         ("sort_array", Some([list])) => {
             return Ok(Some(sorted(list, "ASC", "NULLS FIRST", span)));
         }
@@ -365,6 +415,10 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         _ => {}
     }
     Ok(None)
+}
+
+fn date(arg: &Expr) -> Expr {
+    try_cast(arg.clone(), DataType::Date)
 }
 
 fn sorted(list: &Expr, order: &str, nulls: &str, span: Span) -> Expr {

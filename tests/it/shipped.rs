@@ -25,7 +25,25 @@ fn every_shipped_configuration_is_tested() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
         .collect();
     names.sort();
-    assert_eq!(names, ["demo.toml", "transactions.toml", "weblogs.toml"]);
+    // Here: demo, transactions and weblogs. In `seeds`: all others.
+    assert_eq!(
+        names,
+        [
+            "clicks.toml",
+            "demo.toml",
+            "hot_devices.toml",
+            "hourly.toml",
+            "kafka_to_kafka.toml",
+            "log_alerts.toml",
+            "sensor_stats.toml",
+            "sensors.toml",
+            "taxi.toml",
+            "transactions.toml",
+            "weblogs.toml",
+            "word_count.toml",
+            "word_windows.toml",
+        ]
+    );
 }
 
 fn run(name: &str, source: &str, broker: &Broker, data: &Path, dir: &Path) {
@@ -301,11 +319,29 @@ fn transactions() {
 
     let answers = query(
         &data,
-        &["bronze", "dead_letters"],
+        &["bronze", "silver", "gold_countries", "gold_products", "dead_letters"],
         &[],
         None,
         &[
-            ("rows", "SELECT * FROM bronze ORDER BY TransactionNo, Country"),
+            (
+                "rows",
+                "SELECT * EXCLUDE (kafka_partition, kafka_offset) FROM bronze \
+                 ORDER BY TransactionNo, Country",
+            ),
+            ("places", "SELECT kafka_partition, kafka_offset FROM bronze ORDER BY 1, 2"),
+            (
+                "silver",
+                "SELECT transaction_no, date::VARCHAR, product_no, product_name, price, quantity, \
+                 customer_no, country, cancelled FROM silver ORDER BY ALL",
+            ),
+            (
+                "countries",
+                "SELECT country, sales, cancellations, revenue FROM gold_countries ORDER BY 1",
+            ),
+            (
+                "products",
+                "SELECT product_no, product_name, quantity, revenue FROM gold_products ORDER BY 1",
+            ),
             ("columns", "SELECT column_name, column_type FROM (DESCRIBE bronze)"),
             (
                 "letters",
@@ -362,6 +398,42 @@ fn transactions() {
             ["Quantity", "INTEGER"],
             ["CustomerNo", "FLOAT"],
             ["Country", "VARCHAR"],
+            ["kafka_partition", "INTEGER"],
+            ["kafka_offset", "BIGINT"],
+        ])
+    );
+    // The second partition's first record is no JSON.
+    assert_eq!(answers["places"], json!([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [1, 3]]));
+    let glass = "Weihnachtsglöckchen \"Größe L\" 🎄";
+    let crates = "Set Of 2 Wooden Market Crates";
+    let birdie = "Paper Craft, Little Birdie";
+    let kingdom = "United Kingdom";
+    let empty = json!(["581476", null, "16008", "", 0.0, 0, 1, "Österreich", false]);
+    assert_eq!(
+        answers["silver"],
+        json!([
+            ["581475", "2019-12-09", "22596", glass, 10.75, 36, null, "Deutschland", false],
+            empty,
+            empty,
+            ["581482", "2019-12-09", "22485", crates, 21.5, 12, 17490, kingdom, false],
+            ["C581484", "2019-12-09", "23843", birdie, 6.25, -80995, 16446, kingdom, true],
+        ])
+    );
+    assert_eq!(
+        answers["countries"],
+        json!([
+            ["Deutschland", 1, 0, 387.0],
+            [kingdom, 1, 1, -505_960.75],
+            ["Österreich", 2, 0, 0.0],
+        ])
+    );
+    assert_eq!(
+        answers["products"],
+        json!([
+            ["16008", "", 0, 0.0],
+            ["22485", crates, 12, 258.0],
+            ["22596", glass, 36, 387.0],
+            ["23843", birdie, -80995, -506_218.75],
         ])
     );
     assert_eq!(

@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use crate::codec::dead_letter::dead_letter_schema;
 use crate::config::{
     self, ConfigError, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
-    KafkaKey, KafkaSinkSettings, KafkaTopic, PostgresMode, PostgresSinkSettings, QuerySettings,
-    Settings, SinkSettings, TextCompression,
+    KafkaSinkSettings, PostgresMode, PostgresSinkSettings, QuerySettings, Settings, SinkSettings,
+    TextCompression,
 };
 use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
@@ -269,19 +269,11 @@ fn postgres_spec(postgres: &PostgresSinkSettings) -> TargetSpec {
 }
 
 fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
-    let (topic, topic_column) = match &kafka.topic {
-        KafkaTopic::Fixed(topic) => (Some(topic.clone()), None),
-        KafkaTopic::Column(column) => (None, Some(column.clone())),
-    };
     Ok(TargetSpec::Kafka(KafkaOptions {
         brokers: kafka.brokers.clone(),
-        topic,
-        topic_column,
-        key: match &kafka.key {
-            KafkaKey::None => None,
-            KafkaKey::Column(column) => Some(column.clone()),
-            KafkaKey::Columns(_) => return Err("a key of several columns".to_owned()),
-        },
+        topic: Some(kafka.topic.clone()),
+        topic_column: kafka.topic_column.clone(),
+        key: kafka.key.clone(),
         headers: match &kafka.headers {
             config::KafkaHeaders::Columns(columns) if columns.is_empty() => KafkaHeaders::None,
             config::KafkaHeaders::Columns(columns) => KafkaHeaders::Columns(columns.clone()),

@@ -31,7 +31,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use chrono_tz::Tz;
 
-pub use self::split::{Dialect, RecordEnd};
+pub use self::split::Dialect;
 use self::split::{FieldAt, split};
 use self::value::ValueReader;
 use super::columns::{Column, MAX_RECORD_VOLUME, Rows};

@@ -13,7 +13,7 @@ const DECLARED: &str = "_op STRING, id INT NOT NULL, name STRING, _ts TIMESTAMP,
 fn decoder(format: DebeziumFormat, declared: &str) -> Result<Decoder, CodecError> {
     let declared = parse_schema(declared).unwrap();
     let all = (0..declared.fields().len()).collect();
-    let spec = FormatSpec::Debezium(DebeziumOptions { format });
+    let spec = FormatSpec::Debezium(DebeziumOptions::new(format));
     Decoder::new(declared, all, &spec, &[])
 }
 
@@ -168,7 +168,7 @@ fn what_is_no_row() {
 fn only_what_is_projected_is_read() {
     let declared = parse_schema(DECLARED).unwrap();
     let format = json(DecimalFormat::Text, TimestampFormat::Auto);
-    let spec = FormatSpec::Debezium(DebeziumOptions { format });
+    let spec = FormatSpec::Debezium(DebeziumOptions::new(format));
     let mut decoder = Decoder::new(declared, vec![2, 0, 1], &spec, &[]).unwrap();
     append(&mut decoder, event("u", "null", ROW).as_bytes()).unwrap();
     assert_eq!(shown(&decoder.finish().unwrap()), [["n", "u", "1"]]);

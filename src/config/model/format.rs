@@ -279,13 +279,20 @@ pub struct JsonSchemaFormat {
     pub json: JsonFormat,
 }
 
-/// The keys of `type = "debezium"`. Columns `_op`, `_ts` and `_source_ts`, where the schema declares
-/// them, tell about the change.
+/// The keys of `type = "debezium"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DebeziumFormat {
     /// How the envelope is written.
     #[serde(flatten)]
     pub payload: DebeziumPayload,
+    /// A STRING column with the operation (`c`, `u`, `d`, `r`), appended to the schema. None: a
+    /// declared column `_op`, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub op_column: Option<String>,
+    /// A TIMESTAMP column with the time of the change, appended to the schema. None: a declared
+    /// column `_ts`, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ts_column: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -22,9 +22,8 @@ pub use format::{
 pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
-    KafkaHeaders, KafkaKey, KafkaSinkSettings, KafkaTopic, KafkaValue, MemorySinkSettings,
-    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings,
-    TextCompression,
+    KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,

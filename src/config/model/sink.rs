@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::super::secret::{OptionValue, Secret};
 use super::super::units::serialize_duration;
-use super::format::{RegistrySettings, TimestampSetting};
+use super::format::RegistrySettings;
 
 /// `type` and the keys that belong to it.
 #[derive(Clone, Debug, Serialize)]
@@ -84,18 +83,18 @@ impl Serialize for Compression {
 pub struct KafkaSinkSettings {
     /// `host:port`, separated by commas.
     pub brokers: String,
-    #[serde(flatten)]
-    pub topic: KafkaTopic,
-    #[serde(flatten)]
-    pub key: KafkaKey,
+    /// The topic of rows whose `topic_column` is NULL, or that have none; and the one under whose
+    /// name the epochs are remembered.
+    pub topic: String,
+    /// A STRING column that names each row's topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_column: Option<String>,
+    /// `key` or `key_column`: STRING and BINARY as they are, others as text. None: no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     #[serde(flatten)]
     pub headers: KafkaHeaders,
     pub value: KafkaValue,
-    /// How TIMESTAMP columns are written in JSON; auto: RFC 3339. Default auto.
-    pub timestamps: TimestampSetting,
-    /// A TIMESTAMP column that becomes the record's own timestamp; none: when it is sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamp_column: Option<String>,
     /// An INT column with the partition; NULL or none: by the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_column: Option<String>,
@@ -105,44 +104,10 @@ pub struct KafkaSinkSettings {
     /// How long a transaction may take before the brokers give it up. Default 60 s.
     #[serde(serialize_with = "serialize_duration")]
     pub transaction_timeout: Duration,
-    /// Default: made of the names of the pipeline and the sink.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transactional_id: Option<String>,
     /// `[queries.NAME.sink.options]`: passed to librdkafka's producer as they are. Holds none
     /// that Millpond sets itself.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, OptionValue>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum KafkaTopic {
-    #[serde(rename = "topic")]
-    Fixed(String),
-    /// A STRING column that names each row's topic.
-    #[serde(rename = "topic_column")]
-    Column(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KafkaKey {
-    /// Records without a key.
-    None,
-    /// `key` of several columns: a JSON object of them.
-    Columns(Vec<String>),
-    /// `key_column`, or `key` of one column: as it is if it is STRING or BINARY, others as text.
-    Column(String),
-}
-
-impl Serialize for KafkaKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::None => {}
-            Self::Columns(columns) => map.serialize_entry("key", columns)?,
-            Self::Column(column) => map.serialize_entry("key_column", column)?,
-        }
-        map.end()
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -159,12 +124,12 @@ pub enum KafkaHeaders {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaValue {
-    /// An object of the columns that have no other place in the record; those of `key` have both.
+    /// An object of the columns that have no other place in the record; the key stays in it.
     Json,
     /// The same columns in Avro, framed with the id of their schema.
     Avro {
         registry: RegistrySettings,
-        /// Default `<topic>-value`; required with `topic_column`.
+        /// Default `<topic>-value`.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<String>,
     },

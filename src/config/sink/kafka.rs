@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::super::diagnostics::ConfigError;
-use super::super::format::{TIMESTAMPS, registry};
-use super::super::model::{
-    KafkaHeaders, KafkaKey, KafkaSinkSettings, KafkaTopic, KafkaValue, TimestampSetting,
-};
+use super::super::document::Value;
+use super::super::format::registry;
+use super::super::model::{KafkaHeaders, KafkaSinkSettings, KafkaValue};
 use super::super::section::Section;
 use super::super::source::{Client, brokers, is_topic, options};
 use super::super::values::{COLUMN, COLUMNS};
@@ -14,49 +13,53 @@ use super::super::values::{COLUMN, COLUMNS};
 pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
     let brokers = brokers(section);
     let topic = topic(section);
-    let key = either(section, "key", "key_column");
-    let key = match key {
-        Some(true) => match section.some_columns("key", COLUMNS).as_slice() {
-            [one] => KafkaKey::Column(one.clone()),
-            several => KafkaKey::Columns(several.to_vec()),
-        },
-        Some(false) => section.text("key_column", COLUMN).map_or(KafkaKey::None, KafkaKey::Column),
-        None => KafkaKey::None,
-    };
+    let topic_column = section.text("topic_column", COLUMN);
+    let key = key(section);
     let headers = match either(section, "headers", "headers_column") {
         Some(false) => section.text("headers_column", COLUMN).map(KafkaHeaders::Column),
         _ => Some(KafkaHeaders::Columns(section.columns("headers", COLUMNS))),
     };
-    let value = value(section, topic.as_ref());
-    let timestamps = section.choice("timestamps", TIMESTAMPS, &[], TimestampSetting::Auto);
-    if let Some(value) = &value
-        && *value != KafkaValue::Json
-    {
-        let message = "has no effect: it is about values in JSON";
-        section.forbid(&["timestamps"], message, "`value = \"json\"`, or no `timestamps`");
-    }
-    let timestamp_column = section.text("timestamp_column", COLUMN);
+    let value = value(section);
     let partition_column = section.text("partition_column", COLUMN);
     let tombstone_column = section.text("tombstone_column", COLUMN);
     let second = Duration::from_secs(1);
     let transaction_timeout =
         section.duration("transaction_timeout", 60 * second, second, 900 * second);
-    let transactional_id = section.text("transactional_id", "the name of a transactional producer");
     let options = options(&section.section("options"), Client::Producer);
     Some(KafkaSinkSettings {
         brokers: brokers?,
         topic: topic?,
+        topic_column,
         key,
         headers: headers?,
         value: value?,
-        timestamps,
-        timestamp_column,
         partition_column,
         tombstone_column,
         transaction_timeout,
-        transactional_id,
         options,
     })
+}
+
+/// `key` or `key_column`, which mean the same: `key` is what other sinks have, `key_column` goes
+/// with the other columns of a record.
+fn key(section: &Section<'_>) -> Option<String> {
+    let name = if either(section, "key", "key_column")? { "key" } else { "key_column" };
+    if let Some(entry) = section.entry(name)
+        && let Value::Array(items) = &entry.node.value
+        && items.len() != 1
+    {
+        let help = "make one of them in the query: to_json(struct(a, b)) AS key".to_owned();
+        let message = match items.len() {
+            0 => "this array is empty".to_owned(),
+            several => format!("{several} columns are given"),
+        };
+        let error = ConfigError::new(message)
+            .expected("one column")
+            .help((items.len() > 1).then_some(help));
+        section.report(name, &entry.node.at, error);
+        return None;
+    }
+    section.columns(name, COLUMN).pop()
 }
 
 /// Whether the first or the second of two keys is there; both are one too many.
@@ -73,21 +76,17 @@ fn either(section: &Section<'_>, first: &'static str, second: &'static str) -> O
     }
 }
 
-fn topic(section: &Section<'_>) -> Option<KafkaTopic> {
+fn topic(section: &Section<'_>) -> Option<String> {
     const TOPIC: &str = "the name of a topic: letters, digits, `.`, `_` and `-`";
-    let keys = [("topic", "\"alerts\""), ("topic_column", "\"topic\"")];
-    if section.one_of(&keys)? == "topic_column" {
-        return section.text("topic_column", COLUMN).map(KafkaTopic::Column);
-    }
-    let found = section.string("topic", TOPIC)?;
+    let found = section.required("topic", TOPIC, "\"alerts\"")?;
     if !found.unresolved && !is_topic(found.text) {
         section.reject("topic", found.node, TOPIC, None);
         return None;
     }
-    Some(KafkaTopic::Fixed(found.text.to_owned()))
+    Some(found.text.to_owned())
 }
 
-fn value(section: &Section<'_>, topic: Option<&KafkaTopic>) -> Option<KafkaValue> {
+fn value(section: &Section<'_>) -> Option<KafkaValue> {
     const VALUE: &str = "`json`, `avro` or { column = \"value\" }";
     let avro = match section.entry("value") {
         None => false,
@@ -109,9 +108,6 @@ fn value(section: &Section<'_>, topic: Option<&KafkaTopic>) -> Option<KafkaValue
         return Some(KafkaValue::Json);
     }
     let subject = section.text("subject", "the name of a subject of the registry");
-    if subject.is_none() && matches!(topic, Some(KafkaTopic::Column(_))) {
-        section.missing("subject", "\"alerts-value\"");
-    }
     if !section.has("registry") {
         section.missing("registry", "{ url = \"http://localhost:8081\" }");
     }

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::{
     After, Compression, ConsoleSinkSettings, DropDuplicates, DropWithin, FilesFormat, KafkaHeaders,
-    KafkaKey, KafkaTopic, KafkaValue, OptionValue, OutputMode, PostgresConnection, PostgresMode,
-    PostgresTls, Settings, SinkSettings, TestRecords, TextCompression, TimestampSetting, Trigger,
+    KafkaValue, OptionValue, OutputMode, PostgresConnection, PostgresMode, PostgresTls, Settings,
+    SinkSettings, TestRecords, TextCompression, Trigger,
 };
 use super::{delta, no_variables, over_base, variables};
 
@@ -135,14 +135,11 @@ sql = "SELECT 1"
 type = "kafka"
 brokers = ["a:9092", "b:9092"]
 topic = "alerts"
-key = ["sensor", "day"]
+key = "sensor"
 headers = "level"
-timestamps = "epoch_millis"
-timestamp_column = "at"
 partition_column = "p"
 tombstone_column = "gone"
 transaction_timeout = "2m"
-transactional_id = "mine"
 [queries.a.sink.options]
 "linger.ms" = 5
 "sasl.password" = "hunter2"
@@ -151,8 +148,9 @@ sql = "SELECT 1"
 [queries.b.sink]
 type = "kafka"
 brokers = "a"
+topic = "b"
 topic_column = "t"
-key = ["k"]
+key_column = "k"
 headers_column = "h"
 value = { column = "v" }
 [queries.c]
@@ -171,21 +169,22 @@ registry = { url = "http://localhost:8081" }
     };
     let a = kafka(1);
     assert_eq!(a.brokers, "a:9092,b:9092");
-    assert_eq!(a.topic, KafkaTopic::Fixed("alerts".to_owned()));
-    assert_eq!(a.key, KafkaKey::Columns(vec!["sensor".to_owned(), "day".to_owned()]));
+    assert_eq!((a.topic.as_str(), &a.topic_column), ("alerts", &None));
+    assert_eq!(a.key.as_deref(), Some("sensor"));
     assert_eq!(a.headers, KafkaHeaders::Columns(vec!["level".to_owned()]));
-    assert_eq!((&a.value, a.timestamps), (&KafkaValue::Json, TimestampSetting::EpochMillis));
-    assert_eq!(a.timestamp_column.as_deref(), Some("at"));
-    assert_eq!(a.transactional_id.as_deref(), Some("mine"));
+    assert_eq!(a.value, KafkaValue::Json);
+    assert_eq!(a.partition_column.as_deref(), Some("p"));
+    assert_eq!(a.tombstone_column.as_deref(), Some("gone"));
+    assert_eq!(a.transaction_timeout, Duration::from_secs(120));
     assert_eq!(a.options["linger.ms"], OptionValue::Plain("5".to_owned()));
     assert!(a.options["sasl.password"].is_secret());
     let b = kafka(2);
-    assert_eq!(b.topic, KafkaTopic::Column("t".to_owned()));
-    assert_eq!(b.key, KafkaKey::Column("k".to_owned()));
+    assert_eq!((b.topic.as_str(), b.topic_column.as_deref()), ("b", Some("t")));
+    assert_eq!(b.key.as_deref(), Some("k"));
     assert_eq!(b.headers, KafkaHeaders::Column("h".to_owned()));
     assert_eq!(b.value, KafkaValue::Column("v".to_owned()));
     let c = kafka(3);
-    assert_eq!((&c.key, &c.headers), (&KafkaKey::None, &KafkaHeaders::Columns(vec![])));
+    assert_eq!((&c.key, &c.headers), (&None, &KafkaHeaders::Columns(vec![])));
     let KafkaValue::Avro { registry, subject } = &c.value else { panic!("Avro") };
     assert_eq!((registry.urls[0].as_str(), subject), ("http://localhost:8081", &None));
     let json = serde_json::to_value(&settings).expect("plain data");
@@ -193,9 +192,8 @@ registry = { url = "http://localhost:8081" }
         json["queries"][1]["sinks"][0],
         json!({
             "name": "a", "type": "kafka", "brokers": "a:9092,b:9092", "topic": "alerts",
-            "key": ["sensor", "day"], "headers": ["level"], "value": "json",
-            "timestamps": "epoch_millis", "timestamp_column": "at", "partition_column": "p",
-            "tombstone_column": "gone", "transaction_timeout": "2m", "transactional_id": "mine",
+            "key": "sensor", "headers": ["level"], "value": "json", "partition_column": "p",
+            "tombstone_column": "gone", "transaction_timeout": "2m",
             "options": { "linger.ms": "5", "sasl.password": "***" },
         })
     );

@@ -255,7 +255,7 @@ fn formats_with_schemas() {
             "{ type = \"json_schema\", schema_file = \"e.json\", validate = false, \
              unknown_fields = \"reject\" }",
         ),
-        source("f", "{ type = \"debezium\", decimals = \"base64\", timestamps = \"epoch_micros\" }"),
+        source("f", "{ type = \"debezium\", decimals = \"base64\", op_column = \"change\", timestamps = \"epoch_micros\" }"),
         source("g", "{ type = \"debezium\", payload = \"avro\", registry = { url = \"http://r\" } }"),
         source("h", "{ type = \"raw\" }"),
     ]
@@ -286,6 +286,7 @@ fn formats_with_schemas() {
     let FormatSettings::Debezium(f) = format(6) else { panic!("Debezium") };
     let DebeziumPayload::Json { json, decimals } = &f.payload else { panic!("JSON") };
     assert_eq!(*decimals, DecimalSetting::Base64);
+    assert_eq!((f.op_column.as_deref(), &f.ts_column), (Some("change"), &None));
     assert_eq!(json.times.timestamps, TimestampSetting::EpochMicros);
     let FormatSettings::Debezium(g) = format(7) else { panic!("Debezium") };
     assert!(matches!(g.payload, DebeziumPayload::Avro(_)));
@@ -316,7 +317,7 @@ fn formats_with_schemas() {
         json["sources"][6]["format"],
         serde_json::json!({
             "type": "debezium", "payload": "json", "timestamps": "epoch_micros",
-            "timezone": "UTC", "unknown_fields": "ignore", "decimals": "base64",
+            "timezone": "UTC", "unknown_fields": "ignore", "decimals": "base64", "op_column": "change",
         })
     );
 }

@@ -7,7 +7,7 @@
 //!
 //! An epoch without rows prints nothing, except in complete mode, where the table is then empty.
 
-pub(super) mod java;
+mod java;
 mod render;
 mod show;
 #[cfg(test)]

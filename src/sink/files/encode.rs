@@ -4,35 +4,31 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::{FileCompression, FileFormat};
+use crate::codec::csv::Dialect;
+use crate::codec::{CsvEncoding, Encoder, EncodingSpec, JsonEncoding};
 use crate::lake::Compression;
 use crate::sink::error::SinkError;
-use crate::sink::json::{JsonColumn, JsonRows};
 
 /// Rows are handed to the compressor in pieces of about this size.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A file that rows are being written to.
-pub(super) enum Encoder {
+pub(super) enum FileEncoder {
     Text(TextEncoder),
     Parquet(Box<ArrowWriter<File>>),
 }
 
 pub(super) struct TextEncoder {
     out: Stream,
-    csv: Option<Csv>,
+    encoder: Encoder,
     piece: Vec<u8>,
-}
-
-#[derive(Clone, Copy)]
-struct Csv {
-    delimiter: u8,
 }
 
 enum Stream {
@@ -77,6 +73,19 @@ pub(super) fn suffix(format: FileFormat, compression: FileCompression) -> String
     }
 }
 
+/// How rows become lines; none for files that have no lines.
+pub(super) fn encoding(format: FileFormat) -> Option<EncodingSpec> {
+    match format {
+        FileFormat::Json => Some(EncodingSpec::Json(JsonEncoding::default())),
+        FileFormat::Csv { delimiter, header } => {
+            let defaults = CsvEncoding::default();
+            let dialect = Dialect { delimiter, ..defaults.dialect };
+            Some(EncodingSpec::Csv(CsvEncoding { dialect, header, ..defaults }))
+        }
+        FileFormat::Parquet(_) => None,
+    }
+}
+
 /// The properties of Parquet files; an error in words for a level that zstd lacks.
 pub(super) fn parquet_properties(compression: Compression) -> Result<WriterProperties, String> {
     let codec = match compression {
@@ -93,22 +102,23 @@ pub(super) fn parquet_properties(compression: Compression) -> Result<WriterPrope
         .build())
 }
 
-impl Encoder {
+impl FileEncoder {
     pub fn new(
         file: File,
         schema: &SchemaRef,
         format: FileFormat,
         compression: FileCompression,
     ) -> Result<Self, SinkError> {
-        let csv = match format {
-            FileFormat::Parquet(compression) => {
-                let properties = parquet_properties(compression).map_err(SinkError::internal)?;
-                let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
-                return Ok(Self::Parquet(Box::new(writer.map_err(SinkError::internal)?)));
-            }
-            FileFormat::Json => None,
-            FileFormat::Csv { delimiter, header } => Some((Csv { delimiter }, header)),
+        let Some(spec) = encoding(format) else {
+            let FileFormat::Parquet(compression) = format else {
+                return Err(SinkError::internal("a format without an encoding"));
+            };
+            let properties = parquet_properties(compression).map_err(SinkError::internal)?;
+            let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties));
+            return Ok(Self::Parquet(Box::new(writer.map_err(SinkError::internal)?)));
         };
+        // Nothing is registered for these, and the schema was found good when the sink was opened.
+        let encoder = Encoder::new(schema, &spec).map_err(SinkError::internal)?;
         let file = BufWriter::new(file);
         let out = match compression {
             FileCompression::None => Stream::Plain(file),
@@ -119,11 +129,11 @@ impl Encoder {
                 Stream::Zstd(zstd::Encoder::new(file, level).map_err(SinkError::internal)?)
             }
         };
-        let mut piece = Vec::new();
-        if let Some((csv, true)) = csv {
-            csv.header(schema, &mut piece);
+        let mut piece = encoder.header().unwrap_or_default();
+        if !piece.is_empty() {
+            piece.push(b'\n');
         }
-        Ok(Self::Text(TextEncoder { out, csv: csv.map(|(csv, _)| csv), piece }))
+        Ok(Self::Text(TextEncoder { out, encoder, piece }))
     }
 
     pub fn write(&mut self, rows: &RecordBatch) -> Result<(), io::Error> {
@@ -146,33 +156,13 @@ impl Encoder {
 
 impl TextEncoder {
     fn write(&mut self, rows: &RecordBatch) -> io::Result<()> {
-        match self.csv {
-            None => {
-                let columns =
-                    JsonRows::new(rows, 0..rows.num_columns()).map_err(io::Error::other)?;
-                for row in 0..rows.num_rows() {
-                    columns.write(row, &mut self.piece);
-                    self.piece.push(b'\n');
-                    self.drain_if_full()?;
-                }
+        for line in self.encoder.encode(rows).map_err(io::Error::other)?.iter() {
+            self.piece.extend_from_slice(line);
+            self.piece.push(b'\n');
+            if self.piece.len() >= PIECE_BYTES {
+                self.out.write(&self.piece)?;
+                self.piece.clear();
             }
-            Some(csv) => {
-                let columns = rows.columns().iter().map(JsonColumn::new);
-                let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-                let mut cell = Vec::new();
-                for row in 0..rows.num_rows() {
-                    csv.row(&columns, row, &mut cell, &mut self.piece);
-                    self.drain_if_full()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn drain_if_full(&mut self) -> io::Result<()> {
-        if self.piece.len() >= PIECE_BYTES {
-            self.out.write(&self.piece)?;
-            self.piece.clear();
         }
         Ok(())
     }
@@ -180,55 +170,5 @@ impl TextEncoder {
     fn finish(mut self) -> io::Result<File> {
         self.out.write(&self.piece)?;
         self.out.finish()
-    }
-}
-
-/// <https://www.rfc-editor.org/rfc/rfc4180>, with Unix line ends, as Spark writes it: NULL is
-/// nothing, the empty string is `""`. Lists, structs and maps are JSON in a field.
-impl Csv {
-    fn header(self, schema: &Schema, out: &mut Vec<u8>) {
-        for (place, field) in schema.fields().iter().enumerate() {
-            if place > 0 {
-                out.push(self.delimiter);
-            }
-            self.cell(field.name().as_bytes(), out);
-        }
-        out.push(b'\n');
-    }
-
-    fn row(self, columns: &[JsonColumn], row: usize, cell: &mut Vec<u8>, out: &mut Vec<u8>) {
-        for (place, column) in columns.iter().enumerate() {
-            if place > 0 {
-                out.push(self.delimiter);
-            }
-            // An empty line would be no row at all: the only column is written as empty.
-            if !column.is_null(row) || columns.len() == 1 {
-                cell.clear();
-                column.write_text(row, cell);
-                self.cell(cell, out);
-            }
-        }
-        out.push(b'\n');
-    }
-
-    fn cell(self, text: &[u8], out: &mut Vec<u8>) {
-        let special = |b: &u8| *b == self.delimiter || matches!(b, b'"' | b'\n' | b'\r');
-        let blank = |b: Option<&u8>| b.is_some_and(u8::is_ascii_whitespace);
-        let quoted = text.is_empty()
-            || text.iter().any(special)
-            || blank(text.first())
-            || blank(text.last());
-        if !quoted {
-            out.extend_from_slice(text);
-            return;
-        }
-        out.push(b'"');
-        for byte in text {
-            if *byte == b'"' {
-                out.push(b'"');
-            }
-            out.push(*byte);
-        }
-        out.push(b'"');
     }
 }

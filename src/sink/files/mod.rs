@@ -45,9 +45,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
-use self::encode::{Encoder, parquet_properties, suffix};
+use self::encode::{FileEncoder, encoding, parquet_properties, suffix};
 use self::partition::Partitioner;
 use super::disk;
+use super::encode::encoder;
 use super::error::SinkError;
 use super::staged::{StagedRows, escape};
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};
@@ -150,6 +151,11 @@ impl FilesTarget {
         let partitioner = check(&options, &context)?;
         let file_schema = context.schema.project(partitioner.rest());
         let file_schema = Arc::new(file_schema.map_err(SinkError::internal)?);
+        if let Some(spec) = encoding(options.format) {
+            // Nothing but the columns' types can be wrong here.
+            let target = options.path.display().to_string();
+            encoder(&context.sink, &target, &file_schema, &spec)?;
+        }
         disk::blocking(move || {
             let own = options.path.join(OWN_DIRECTORY);
             disk::create_dirs(&own)?;
@@ -436,7 +442,7 @@ impl Shared {
 /// A file that rows are being written to.
 struct OpenFile {
     path: PathBuf,
-    encoder: Encoder,
+    encoder: FileEncoder,
     rows: u64,
     last_write: u64,
 }
@@ -445,7 +451,7 @@ impl OpenFile {
     fn create(path: PathBuf, shared: &Shared) -> Result<Self, SinkError> {
         let file = File::create(&path).map_err(SinkError::io("create", &path))?;
         let Shared { options, file_schema, .. } = shared;
-        let encoder = Encoder::new(file, file_schema, options.format, options.compression)?;
+        let encoder = FileEncoder::new(file, file_schema, options.format, options.compression)?;
         Ok(Self { path, encoder, rows: 0, last_write: 0 })
     }
 

@@ -61,7 +61,7 @@ async fn each_format_and_compression_reads_back() {
     let rows = [(1, "a"), (2, "b,\"c\""), (3, ""), (4, " d ")];
     let json = "{\"id\":1,\"name\":\"a\"}\n{\"id\":2,\"name\":\"b,\\\"c\\\"\"}\n\
                 {\"id\":3,\"name\":\"\"}\n{\"id\":4,\"name\":\" d \"}\n";
-    let csv = "id,name\n1,a\n2,\"b,\"\"c\"\"\"\n3,\"\"\n4,\" d \"\n";
+    let csv = "id,name\n1,a\n2,\"b,\\\"c\\\"\"\n3,\"\"\n4, d \n";
     let with_header = FileFormat::Csv { delimiter: b',', header: true };
     for (format, expected) in [(FileFormat::Json, json), (with_header, csv)] {
         for (compression, ending) in [

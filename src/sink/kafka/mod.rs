@@ -29,6 +29,9 @@
 //!   and opening is refused.
 //! - **The group's offsets expire** (`offsets.retention.minutes`, a week by default) when no epoch
 //!   has rows for that long: a ledger that is lost after that cannot be told from a new one.
+//! - **A cluster that does not keep the metadata of offsets** (Tansu does not): the epoch's number
+//!   alone decides. A copy of a checkpoint, or another ledger with a higher epoch, is then only kept
+//!   out by fencing.
 //!
 //! What was verified where: transactions, fencing and offsets in transactions against Tansu 0.6 in
 //! `tests/it/sink_kafka.rs`, which crashes at every step; Tansu does not hide the records of aborted
@@ -42,6 +45,7 @@ mod session;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::names::Names;
@@ -51,6 +55,7 @@ use super::disk::blocking;
 use super::error::SinkError;
 use super::staged::StagedRows;
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};
+use crate::codec::{AvroEncoding, EncodingSpec, JsonEncoding, Registry};
 use crate::sql::OutputMode;
 
 /// Which topic of which cluster, and what a record is made of.
@@ -87,7 +92,8 @@ pub enum KafkaHeaders {
     /// None.
     #[default]
     None,
-    /// The entries of a column of type `MAP<STRING, STRING>` or `MAP<STRING, BINARY>`.
+    /// The entries of a column of type `MAP<STRING, STRING or BINARY>`, or, as Spark's headers are,
+    /// `ARRAY<STRUCT<key STRING, value BINARY>>`.
     Map(String),
     /// One header for each of these columns, under its name; none where it is NULL.
     Columns(Vec<String>),
@@ -99,8 +105,30 @@ pub enum KafkaValue {
     /// A JSON object of the columns that have no other place in the record (the key stays in it).
     #[default]
     Json,
+    /// An Avro datum of the same columns.
+    Avro(AvroEncoding),
     /// The column of type STRING or BINARY, as it is; NULL is a tombstone.
     Column(String),
+}
+
+impl KafkaValue {
+    /// Avro, framed with the id that `registry` gives the schema under `subject` (`<topic>-value` by
+    /// custom). The record's name is the subject with `_` for what a name cannot have.
+    pub fn avro(registry: Arc<Registry>, subject: &str) -> Self {
+        let mut name: String =
+            subject.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            name.insert(0, '_');
+        }
+        Self::Avro(AvroEncoding { registry: Some((registry, subject.to_owned())), name })
+    }
+
+    fn encoding(&self) -> EncodingSpec {
+        match self {
+            Self::Json | Self::Column(_) => EncodingSpec::Json(JsonEncoding::default()),
+            Self::Avro(options) => EncodingSpec::Avro(options.clone()),
+        }
+    }
 }
 
 impl KafkaOptions {
@@ -189,6 +217,7 @@ impl KafkaTarget {
         let (address, o, n) = (target.address(), target.options.clone(), target.names.clone());
         let found = blocking(move || session::look(&o, &n, &address)).await?;
         // Before the identifier is taken: whoever has it may be in the right.
+        let found = target.named(found);
         target.expected = target.context.check(&target.address(), found)?;
         let found = target.marker().await?;
         // A transaction that was under way has ended since.
@@ -202,9 +231,22 @@ impl KafkaTarget {
 
     pub(super) async fn marker(&mut self) -> Result<Option<Marker>, SinkError> {
         let session = self.session().await?;
-        let found = session.found.clone();
+        let found = self.named(session.found.clone());
         self.session = Some(session);
         Ok(found)
+    }
+
+    /// A marker whose metadata the cluster has not kept: it is taken for this ledger's, and for what
+    /// this daemon left if the epoch is the same.
+    fn named(&self, found: Option<Marker>) -> Option<Marker> {
+        let found = found?;
+        if !found.instance.is_empty() {
+            return Some(found);
+        }
+        match &self.expected {
+            Some(expected) if expected.epoch == found.epoch => Some(expected.clone()),
+            _ => Some(Marker { instance: self.context.instance.clone(), ..found }),
+        }
     }
 
     pub(super) async fn commit(
@@ -217,8 +259,9 @@ impl KafkaTarget {
         let mut info = CommitInfo { rows: rows.num_rows(), ..CommitInfo::default() };
         let token = rows.token();
         let marker = self.context.marker(epoch, token);
+        let found = self.named(session.found.clone());
         let decision =
-            self.context.decide(&self.address(), epoch, token, &self.expected, &session.found)?;
+            self.context.decide(&self.address(), epoch, token, &self.expected, &found)?;
         if decision == Decision::AlreadyThere {
             info.already_there = true;
             self.session = Some(session);
@@ -249,6 +292,7 @@ impl KafkaTarget {
             return Ok(session);
         }
         let (address, options, names) = (self.address(), self.options.clone(), self.names.clone());
-        blocking(move || Session::begin(&options, &names, &address)).await
+        let (layout, context) = (self.layout.clone(), self.context.clone());
+        blocking(move || Session::begin(&options, &names, &address, &layout, &context)).await
     }
 }

@@ -1,13 +1,17 @@
 //! Rows to records.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::codec::{EncodedRows, Encoder};
+
 use super::{KafkaHeaders, KafkaOptions, KafkaValue};
+use crate::sink::console::Renderer;
+use crate::sink::encode::{JsonValues, json_objection};
 use crate::sink::error::SinkError;
-use crate::sink::json::{JsonColumn, JsonRows};
 use crate::sink::target::TargetContext;
 
 /// Which column goes where.
@@ -31,7 +35,8 @@ enum Headers {
 
 #[derive(Clone, Debug)]
 enum Value {
-    Json(Vec<usize>),
+    /// These columns, encoded.
+    Encoded(Vec<usize>),
     Column(usize),
 }
 
@@ -61,7 +66,7 @@ impl Layout {
             matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
         };
         let map = |kind: &DataType| match kind {
-            DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Map(entries, _) | DataType::List(entries) => match entries.data_type() {
                 DataType::Struct(entry) => {
                     entry.len() == 2 && text(entry[0].data_type()) && bytes(entry[1].data_type())
                 }
@@ -70,7 +75,12 @@ impl Layout {
             _ => false,
         };
         let topic_column = find("topic_column", &options.topic_column, &text, "STRING");
-        let key = find("key", &options.key, &|_| true, "");
+        // What is nested is written as JSON, which takes no other keys of maps than strings.
+        let any = |kind: &DataType| {
+            !kind.is_nested() || json_objection(&Field::new("", kind.clone(), true)).is_none()
+        };
+        let kind = "of a type that JSON has";
+        let key = find("key", &options.key, &any, kind);
         let partition = find("partition_column", &options.partition_column, &whole, "INT");
         let tombstone = find(
             "tombstone_column",
@@ -81,27 +91,28 @@ impl Layout {
         let headers = match &options.headers {
             KafkaHeaders::None => Headers::None,
             KafkaHeaders::Map(name) => {
-                let kind = "MAP<STRING, STRING> or MAP<STRING, BINARY>";
+                let kind = "MAP<STRING, STRING or BINARY> or, as Spark's headers, \
+                            ARRAY<STRUCT<key STRING, value STRING or BINARY>>";
                 find("header column", &Some(name.clone()), &map, kind)
                     .map_or(Headers::None, Headers::Map)
             }
             KafkaHeaders::Columns(names) => {
                 let columns = names.iter().filter_map(|name| {
-                    let column = find("header column", &Some(name.clone()), &|_| true, "")?;
+                    let column = find("header column", &Some(name.clone()), &any, kind)?;
                     Some((name.clone(), column))
                 });
                 Headers::Columns(columns.collect())
             }
         };
         let value = match &options.value {
-            KafkaValue::Json => {
+            KafkaValue::Json | KafkaValue::Avro(_) => {
                 let elsewhere = |column: &usize| match &headers {
                     Headers::None => false,
                     Headers::Map(header) => header == column,
                     Headers::Columns(columns) => columns.iter().any(|(_, header)| header == column),
                 };
                 let columns = 0..context.schema.fields().len();
-                Value::Json(
+                Value::Encoded(
                     columns
                         .filter(|column| {
                             let here = Some(*column);
@@ -140,14 +151,38 @@ impl Layout {
         })
     }
 
-    /// Ready to make records of the rows of `batch`.
-    pub fn records<'a>(&'a self, batch: &'a RecordBatch) -> Result<Records<'a>, SinkError> {
+    /// The columns that are encoded into the value, if it is not one of them as it is.
+    pub fn encoded(&self) -> Option<&[usize]> {
+        match &self.value {
+            Value::Encoded(columns) => Some(columns),
+            Value::Column(_) => None,
+        }
+    }
+
+    /// Ready to make records of the rows of `batch`. `encoder` is for the columns of
+    /// [`Layout::encoded`].
+    pub fn records<'a>(
+        &'a self,
+        batch: &'a RecordBatch,
+        encoder: Option<&mut Encoder>,
+    ) -> Result<Records<'a>, SinkError> {
         let column = |index: usize| Cell::new(batch.column(index));
         let headers = match &self.headers {
             Headers::None => Fields::None,
             Headers::Map(index) => {
-                let map = batch.column(*index).as_map();
-                Fields::Map(batch.column(*index), Cell::new(map.keys())?, Cell::new(map.values())?)
+                let array = batch.column(*index);
+                let (offsets, entries) = match array.data_type() {
+                    DataType::Map(_, _) => {
+                        let map = array.as_map();
+                        (map.offsets().clone(), map.entries())
+                    }
+                    _ => {
+                        let list = array.as_list::<i32>();
+                        (list.offsets().clone(), list.values().as_struct())
+                    }
+                };
+                let (keys, values) = (Cell::new(entries.column(0))?, Cell::new(entries.column(1))?);
+                Fields::Entries { array, offsets, keys, values }
             }
             Headers::Columns(columns) => Fields::Columns(
                 columns
@@ -167,11 +202,15 @@ impl Layout {
                 .transpose()
                 .map_err(SinkError::internal)?,
             tombstone: self.tombstone.map(|index| batch.column(index)),
-            value: match &self.value {
-                Value::Json(columns) => {
-                    Payload::Json(JsonRows::new(batch, columns.iter().copied())?)
+            value: match (&self.value, encoder) {
+                (Value::Column(index), _) => Payload::Column(column(*index)?),
+                (Value::Encoded(columns), Some(encoder)) => {
+                    let rows = batch.project(columns).map_err(SinkError::internal)?;
+                    Payload::Encoded(encoder.encode(&rows).map_err(SinkError::internal)?)
                 }
-                Value::Column(index) => Payload::Column(column(*index)?),
+                (Value::Encoded(_), None) => {
+                    return Err(SinkError::internal("a value without an encoder"));
+                }
             },
         })
     }
@@ -194,44 +233,55 @@ fn bad_topic(topic: &str) -> Option<&'static str> {
 /// The bytes of a column's values.
 struct Cell<'a> {
     array: &'a ArrayRef,
-    /// For types that are neither text nor bytes.
-    other: Option<JsonColumn>,
+    form: Form,
+}
+
+/// How values become bytes.
+enum Form {
+    /// STRING and BINARY: as they are.
+    AsIs,
+    /// As `CAST(... AS STRING)` writes them in Spark.
+    Text(Renderer),
+    /// Lists, structs and maps.
+    Json(JsonValues),
 }
 
 impl<'a> Cell<'a> {
     fn new(array: &'a ArrayRef) -> Result<Self, SinkError> {
-        let other = match array.data_type() {
-            DataType::Utf8 | DataType::Binary => None,
-            _ => Some(JsonColumn::new(array)?),
+        let form = match array.data_type() {
+            DataType::Utf8 | DataType::Binary => Form::AsIs,
+            kind if kind.is_nested() => Form::Json(JsonValues::new(array)?),
+            _ => Form::Text(Renderer::new(array).map_err(SinkError::internal)?),
         };
-        Ok(Self { array, other })
+        Ok(Self { array, form })
     }
 
     /// `scratch` is used for values that have no bytes of their own.
-    fn bytes<'b>(&'b self, row: usize, scratch: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    fn bytes<'b>(&'b self, row: usize, scratch: &'b mut String) -> Option<&'b [u8]> {
         if self.array.is_null(row) {
             return None;
         }
-        Some(match (&self.other, self.array.data_type()) {
-            (Some(other), _) => {
+        Some(match (&self.form, self.array.data_type()) {
+            (Form::Text(renderer), _) => {
                 scratch.clear();
-                other.write_text(row, scratch);
-                scratch
+                renderer.write(row, scratch);
+                scratch.as_bytes()
             }
-            (None, DataType::Utf8) => self.array.as_string::<i32>().value(row).as_bytes(),
-            (None, _) => self.array.as_binary::<i32>().value(row),
+            (Form::Json(values), _) => values.value(row),
+            (Form::AsIs, DataType::Utf8) => self.array.as_string::<i32>().value(row).as_bytes(),
+            (Form::AsIs, _) => self.array.as_binary::<i32>().value(row),
         })
     }
 }
 
 enum Fields<'a> {
     None,
-    Map(&'a ArrayRef, Cell<'a>, Cell<'a>),
+    Entries { array: &'a ArrayRef, offsets: OffsetBuffer<i32>, keys: Cell<'a>, values: Cell<'a> },
     Columns(Vec<(&'a str, Cell<'a>)>),
 }
 
 enum Payload<'a> {
-    Json(JsonRows),
+    Encoded(EncodedRows),
     Column(Cell<'a>),
 }
 
@@ -249,8 +299,8 @@ pub(super) struct Records<'a> {
 /// Space for what a record borrows.
 #[derive(Default)]
 pub(super) struct Scratch {
-    key: Vec<u8>,
-    value: Vec<u8>,
+    key: String,
+    value: String,
 }
 
 /// One record.
@@ -294,17 +344,13 @@ impl Records<'_> {
         let value = match &self.value {
             _ if dead => None,
             Payload::Column(column) => column.bytes(row, value),
-            Payload::Json(rows) => {
-                value.clear();
-                rows.write(row, value);
-                Some(value.as_slice())
-            }
+            Payload::Encoded(rows) => Some(rows.row(row)),
         };
         Ok(Record { topic, partition, key, value, headers })
     }
 
     fn headers(&self, row: usize) -> Option<OwnedHeaders> {
-        let mut scratch = Vec::new();
+        let mut scratch = String::new();
         match &self.headers {
             Fields::None => None,
             Fields::Columns(columns) => {
@@ -316,14 +362,17 @@ impl Records<'_> {
                 }
                 Some(headers)
             }
-            Fields::Map(map, keys, values) => {
-                if map.is_null(row) {
+            Fields::Entries { array, offsets, keys, values } => {
+                if array.is_null(row) {
                     return None;
                 }
-                let offsets = map.as_map().value_offsets();
                 let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
                 let mut headers = OwnedHeaders::new_with_capacity(end - start);
                 for entry in start..end {
+                    // A header has a name; one of Spark's that has none is none.
+                    if keys.array.is_null(entry) {
+                        continue;
+                    }
                     let key = keys.array.as_string::<i32>().value(entry);
                     headers =
                         headers.insert(Header { key, value: values.bytes(entry, &mut scratch) });

@@ -1,6 +1,6 @@
 //! A transactional producer and its transactions. Everything here blocks.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -13,12 +13,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::KafkaOptions;
 use super::names::Names;
 use super::record::{Layout, Scratch};
+use crate::codec::Encoder;
+use crate::sink::encode::encoder;
 use crate::sink::error::SinkError;
 use crate::sink::staged::{KeptRows, StagedRows};
-use crate::sink::target::Marker;
+use crate::sink::target::{Marker, TargetContext};
 
 /// How long the cluster may take to answer before the attempt is given up; the next one asks anew.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Delivery reports are looked at after this many records.
 const RECORDS_PER_POLL: usize = 1000;
@@ -84,6 +86,10 @@ pub(super) struct Session {
     /// The last epoch in the cluster. Nobody else can change it without fencing this producer.
     pub found: Option<Marker>,
     target: String,
+    /// Makes values of several columns; its schema is registered where it has to be.
+    encoder: Option<Encoder>,
+    /// How long a transaction may take; after that the cluster gives it up by itself.
+    timeout: Duration,
 }
 
 /// The last epoch in the cluster, without disturbing a producer that is at work.
@@ -100,7 +106,22 @@ pub(super) fn look(
 impl Session {
     /// Takes the `transactional.id`, which ends the transaction of whoever had it, and reads the
     /// last epoch.
-    pub fn begin(options: &KafkaOptions, names: &Names, target: &str) -> Result<Self, SinkError> {
+    pub fn begin(
+        options: &KafkaOptions,
+        names: &Names,
+        target: &str,
+        layout: &Layout,
+        context: &TargetContext,
+    ) -> Result<Self, SinkError> {
+        // First: a registry that does not answer is no reason to fence anyone.
+        let encoder = match layout.encoded() {
+            Some(columns) => {
+                let schema = context.schema.project(columns).map_err(SinkError::internal)?;
+                let spec = options.value.encoding();
+                Some(encoder(&context.sink, target, &Arc::new(schema), &spec)?)
+            }
+            None => None,
+        };
         let mut config = base(options);
         let timeout = options.transaction_timeout.as_millis().to_string();
         for (name, value) in [
@@ -135,7 +156,8 @@ impl Session {
         let group = consumer
             .group_metadata()
             .ok_or_else(|| SinkError::internal("a consumer without a group"))?;
-        Ok(Self { producer, group, found, target: target.to_owned() })
+        let timeout = options.transaction_timeout;
+        Ok(Self { producer, group, found, target: target.to_owned(), encoder, timeout })
     }
 
     /// Writes rows and epoch in one transaction; returns the bytes of keys and values.
@@ -163,7 +185,7 @@ impl Session {
     }
 
     fn fill(
-        &self,
+        &mut self,
         layout: &Layout,
         names: &Names,
         rows: &StagedRows,
@@ -181,19 +203,24 @@ impl Session {
             element.set_metadata(format!("{} {}", marker.instance, marker.token));
         }
         self.retried("note the epoch", || {
-            self.producer.send_offsets_to_transaction(&offsets, &self.group, ANSWER)
+            self.producer.send_offsets_to_transaction(&offsets, &self.group, self.answer())
         })?;
         fail::fail_point!("kafka::noted");
-        self.retried("commit", || self.producer.commit_transaction(ANSWER))?;
+        self.retried("commit", || self.producer.commit_transaction(self.answer()))?;
         Ok(bytes)
     }
 
-    fn send(&self, layout: &Layout, rows: &StagedRows, kept: &KeptRows) -> Result<u64, SinkError> {
+    fn send(
+        &mut self,
+        layout: &Layout,
+        rows: &StagedRows,
+        kept: &KeptRows,
+    ) -> Result<u64, SinkError> {
         let mut scratch = Scratch::default();
         let (mut number, mut bytes) = (0, 0);
         for batch in rows.kept_batches(kept)? {
             let batch = batch?;
-            let records = layout.records(&batch)?;
+            let records = layout.records(&batch, self.encoder.as_mut())?;
             for row in 0..batch.num_rows() {
                 let bad = |reason: String| {
                     SinkError::data(
@@ -251,7 +278,7 @@ impl Session {
         })
     }
 
-    /// Repeats a step for as long as librdkafka says that it can be, up to a limit.
+    /// Repeats a step for as long as librdkafka says that it can be and the transaction lives.
     fn retried(
         &self,
         action: &str,
@@ -262,13 +289,17 @@ impl Session {
             match step() {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && began.elapsed() < 3 * ANSWER => {}
+                    if error.is_retriable() && began.elapsed() < self.timeout => {}
                 // What a record met with says more than that its transaction failed.
                 Err(error) => {
                     return Err(self.undelivered().unwrap_or_else(|| self.error(action, &error)));
                 }
             }
         }
+    }
+
+    fn answer(&self) -> Duration {
+        ANSWER.min(self.timeout)
     }
 
     fn error(&self, action: &str, error: &KafkaError) -> SinkError {

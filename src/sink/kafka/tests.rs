@@ -264,3 +264,34 @@ async fn what_is_not_there_or_of_the_wrong_type_is_listed() {
     };
     assert!(!format!("{options:?}").contains("secret"));
 }
+
+#[tokio::test]
+async fn the_cluster_remembers_ledger_epoch_and_token() {
+    let cluster = cluster(&["out"]);
+    let options = KafkaOptions::new(cluster.bootstrap_servers(), "out");
+    let spec = TargetSpec::Kafka(options);
+    let area = Area::new();
+    let rows = crate::sink::staged::testing::batch_of(&[(1, "a")]);
+    let mut sink = area.open(spec.clone(), OutputMode::Append, None).await.unwrap();
+    sink.write(&rows).await.unwrap();
+    let staged = sink.prepare(4).await.unwrap();
+    sink.commit(4).await.unwrap();
+    let marker = Marker { instance: "one".into(), epoch: 4, token: staged.token.clone() };
+    assert_eq!(sink.target().marker().await.unwrap(), Some(marker.clone()));
+    drop(sink);
+    // The same ledger, which does not know that the epoch is there.
+    let mut sink = area.open(spec.clone(), OutputMode::Append, Some(4)).await.unwrap();
+    assert_eq!(sink.target().marker().await.unwrap(), Some(marker.clone()));
+    assert_eq!(sink.recover(4, &staged, false).await.unwrap(), None);
+    // A copy of it, with other rows.
+    let copy = crate::sink::Staged { token: "00".into(), ..staged };
+    assert!(sink.recover(4, &copy, false).await.unwrap_err().is_fenced());
+    drop(sink);
+    let other = Area::with("two");
+    let error = other.open(spec, OutputMode::Append, None).await.err().unwrap();
+    match error {
+        SinkError::Ahead { found, known: None, .. } => assert_eq!(found, marker),
+        other => panic!("{other}"),
+    }
+    assert_eq!(read(&cluster.bootstrap_servers(), "out", 2, 1).len(), 1);
+}

@@ -14,8 +14,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::numeric;
 use super::table::natural;
+use crate::sink::encode::JsonValues;
 use crate::sink::error::SinkError;
-use crate::sink::json::JsonColumn;
 
 /// 2000-01-01, PostgreSQL's epoch, after Unix's: in microseconds and in days.
 const EPOCH_US: i64 = 946_684_800_000_000;
@@ -59,7 +59,7 @@ enum Values {
     Date(ScalarBuffer<i32>),
     Time(ScalarBuffer<i64>),
     Array(ListArray, Box<Column>, u32),
-    Json(JsonColumn),
+    Json(JsonValues),
 }
 
 impl Encoder {
@@ -108,9 +108,9 @@ impl Column {
                     let items = Self::new(name, list.values())?;
                     Values::Array(list, Box::new(items), natural(item.data_type()).oid)
                 }
-                None => Values::Json(JsonColumn::new(array)?),
+                None => Values::Json(JsonValues::new(array)?),
             },
-            _ => Values::Json(JsonColumn::new(array)?),
+            _ => Values::Json(JsonValues::new(array)?),
         };
         Ok(Self { name: name.to_owned(), array: array.clone(), values })
     }
@@ -199,12 +199,11 @@ impl Column {
                 out.put_i32(0);
                 // The version of jsonb's binary form.
                 out.put_u8(1);
-                let mut json = Vec::new();
-                column.write(row, &mut json);
-                if has_zero(&json) {
+                let json = column.value(row);
+                if has_zero(json) {
                     return Err("PostgreSQL cannot hold the character U+0000 in jsonb".to_owned());
                 }
-                out.put_slice(&json);
+                out.put_slice(json);
                 set_length(at, out)?;
             }
         }

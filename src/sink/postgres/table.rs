@@ -7,6 +7,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::errors::classify;
+use crate::sink::encode::json_objection;
 use crate::sink::error::SinkError;
 use crate::sink::target::TargetContext;
 
@@ -15,6 +16,9 @@ pub(super) const EPOCHS: &str = "millpond_epochs";
 
 /// The temporary table that rows go through.
 const STAGE: &str = "millpond_stage";
+
+/// The type that lists of lists, structs and maps become.
+const JSONB: u32 = 3802;
 
 /// More columns no PostgreSQL table has.
 const MOST_COLUMNS: usize = 1600;
@@ -138,7 +142,7 @@ pub(super) fn natural(kind: &DataType) -> Natural {
 }
 
 fn jsonb() -> Natural {
-    Natural { name: "jsonb".to_owned(), oid: 3802, element: None }
+    Natural { name: "jsonb".to_owned(), oid: JSONB, element: None }
 }
 
 /// The statements of a commit.
@@ -190,6 +194,14 @@ impl Plan {
             let problem =
                 format!("the query has {} columns; 1 to 1600 can be written", fields.len());
             return Err(SinkError::definition(&context.sink, problem));
+        }
+        let problems: Vec<String> = fields
+            .iter()
+            .filter(|field| natural(field.data_type()).oid == JSONB)
+            .filter_map(|field| json_objection(field))
+            .collect();
+        if !problems.is_empty() {
+            return Err(SinkError::Definition { sink: context.sink.clone(), problems });
         }
         let epochs = format!(
             "CREATE TABLE IF NOT EXISTS {} (pipeline text NOT NULL, sink text NOT NULL, \
@@ -464,7 +476,7 @@ async fn assignable(
         Err(error) => return Err(error),
     }
     // Text and jsonb go into whatever reads its own text: json, uuid, inet, enums.
-    if matches!(field.data_type(), DataType::Utf8) || ours.oid == 3802 {
+    if matches!(field.data_type(), DataType::Utf8) || ours.oid == JSONB {
         match client.prepare(&insert(format!("NULL::{}::{}", ours.name, column.kind))).await {
             Ok(_) => return Ok(Ok(Some(column.kind.clone()))),
             Err(error) if refused(&error) => {}

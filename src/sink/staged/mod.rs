@@ -181,7 +181,12 @@ impl StagedSink {
             return Ok(None);
         }
         let there = match self.target.marker().await? {
-            Some(marker) if marker.is_of(&self.context.instance, epoch, &staged.token) => true,
+            Some(marker)
+                if marker.is_of(&self.context.instance, epoch, &staged.token)
+                    || marker.is_of(&self.context.instance, epoch, "") =>
+            {
+                true
+            }
             // A ledger that is a copy of this one has committed an epoch of the same number.
             Some(marker)
                 if marker.instance == self.context.instance

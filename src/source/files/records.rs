@@ -26,6 +26,8 @@ pub(super) enum Outcome {
     Limit,
     /// Enough bytes were read for one call.
     Budget,
+    /// Something could not be read and is reported; it goes on behind it.
+    Damage,
     /// Everything has been shown.
     End,
     /// The operating system could not read on, which may pass.
@@ -135,11 +137,17 @@ impl RecordFile {
     pub fn read(&mut self, reading: &mut Reading<'_>) -> Outcome {
         loop {
             self.cut(reading);
+            if !reading.damaged.is_empty() {
+                return Outcome::Damage;
+            }
             if reading.shown >= reading.limit {
                 return Outcome::Limit;
             }
             if self.eof {
                 self.look_for_missing(reading);
+                if !reading.damaged.is_empty() {
+                    return Outcome::Damage;
+                }
                 return Outcome::End;
             }
             if reading.budget == 0 {
@@ -164,7 +172,7 @@ impl RecordFile {
 
     /// Shows the records that are in the buffer.
     fn cut(&mut self, reading: &mut Reading<'_>) {
-        while reading.shown < reading.limit {
+        while reading.shown < reading.limit && reading.damaged.is_empty() {
             let bytes = &self.buffer[self.start..self.end];
             if self.discarding {
                 let Some(end) = memchr(b'\n', bytes) else {

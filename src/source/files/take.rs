@@ -78,7 +78,8 @@ impl FilesSource {
     ) -> Taken {
         let mut taken = Taken::default();
         let mut reading = Reading { limit, shown: 0, budget: BUDGET, damaged: Vec::new(), visit };
-        while reading.shown < limit {
+        // What is damaged ends a take: it has to stand behind the take's records.
+        while reading.shown < limit && reading.damaged.is_empty() {
             if self.current.is_none() {
                 let buffer = std::mem::take(&mut self.buffer);
                 let begun = self.begin(|entry, skip_to| {
@@ -109,7 +110,7 @@ impl FilesSource {
             let outcome = file.read(&mut reading);
             self.next = position(entry.seq, file.record());
             match outcome {
-                Outcome::Limit => break,
+                Outcome::Limit | Outcome::Damage => break,
                 Outcome::Budget => {
                     // Nothing need have been shown, and yet there is more.
                     self.waker.wake();
@@ -137,7 +138,7 @@ impl FilesSource {
         }
         taken.messages = reading.shown;
         taken.damaged = reading.damaged;
-        if self.current.is_none() {
+        if self.current.is_none() && taken.damaged.is_empty() {
             taken.end = Some(self.next);
             taken.finished = self.is_finished();
         }
@@ -160,8 +161,7 @@ impl FilesSource {
                         break;
                     }
                     Begun::Damaged(damaged) => {
-                        taken.damaged.push(damaged);
-                        continue;
+                        return behind(taken, damaged);
                     }
                     Begun::Failed(error) => {
                         taken.error = Some(error);
@@ -197,7 +197,7 @@ impl FilesSource {
                         self.wait(entry, 0, error);
                         break;
                     }
-                    taken.damaged.push(self.give_up(&entry, &error));
+                    return behind(taken, self.give_up(&entry, &error));
                 }
             }
         }
@@ -343,6 +343,13 @@ impl FilesSource {
             payload: Vec::new(),
         }
     }
+}
+
+/// What is damaged and nothing else: the position does not go past it by itself.
+fn behind(mut taken: ColumnsTaken, damaged: Damaged) -> ColumnsTaken {
+    taken.next = Some(damaged.offset);
+    taken.damaged.push(damaged);
+    taken
 }
 
 impl From<io::Error> for Unreadable {

@@ -146,7 +146,7 @@ impl SocketSource {
     /// Shows the lines at hand, up to the limit.
     fn show(&mut self, limit: usize, taken: &mut Taken, visit: &mut dyn FnMut(Record<'_>)) {
         let Some(lines) = &mut self.current else { return };
-        while taken.messages < limit {
+        while taken.messages < limit && taken.damaged.is_empty() {
             let rest = &lines.bytes[lines.at..];
             if rest.is_empty() {
                 self.current = None;
@@ -198,7 +198,8 @@ impl SplitReader for SocketSource {
             taken.error = Some(error);
             return taken;
         }
-        while taken.messages < limit {
+        // What is damaged ends a take: it has to stand behind the take's records.
+        while taken.messages < limit && taken.damaged.is_empty() {
             self.show(limit, &mut taken, visit);
             if self.current.is_some() {
                 break;
@@ -235,8 +236,10 @@ impl SplitReader for SocketSource {
                 }
             }
         }
-        taken.end = Some(self.next);
-        taken.finished = self.ended && self.current.is_none();
+        if taken.damaged.is_empty() {
+            taken.end = Some(self.next);
+            taken.finished = self.ended && self.current.is_none();
+        }
         taken
     }
 

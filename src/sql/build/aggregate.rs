@@ -119,7 +119,15 @@ impl Builder<'_> {
                 "session windows are not supported in update output mode: a session that grows takes \
                  the place of the one that came out before",
             )
-            .hint("set output_mode = \"append\"")
+            .hint("set mode = \"append\"")
+            .at_location(self.landmarks.window));
+        }
+        if session && timed.iter().filter(|(_, timed)| is_session(timed)).count() == groups.len() {
+            return Err(SqlError::new(
+                "sessions without a key are not supported: all rows would be in one session, on one \
+                 shard",
+            )
+            .hint("add the column whose sessions they are to GROUP BY")
             .at_location(self.landmarks.window));
         }
         if let Some((_, Timed::Call { time, windows, text, .. })) =
@@ -277,7 +285,7 @@ impl Builder<'_> {
              no group would ever be finished, because the stream goes on",
         )
         .hint(
-            "add window(<event time column>, '1 minute') to GROUP BY, or set output_mode = \
+            "add window(<event time column>, '1 minute') to GROUP BY, or set mode = \
              \"update\" or \"complete\"",
         )
         .at_location(self.landmarks.group_by.or(self.landmarks.aggregate)))

@@ -113,15 +113,13 @@ impl Builder<'_> {
                  never a last row to sort before; only an aggregation in complete mode has all its \
                  rows at once"
             ))
-            .hint(
-                "set output_mode = \"complete\" on an aggregation, or sort where the table is read",
-            )
+            .hint("set mode = \"complete\" on an aggregation, or sort where the table is read")
             .at_location(self.landmarks.order_by));
         }
         Err(SqlError::new(format!(
             "LIMIT is not supported in {mode} output mode: it would end the stream after some rows"
         ))
-        .hint("set output_mode = \"complete\" on an aggregation, or limit where the table is read")
+        .hint("set mode = \"complete\" on an aggregation, or limit where the table is read")
         .at_location(self.landmarks.limit))
     }
 
@@ -138,14 +136,25 @@ impl Builder<'_> {
                 "complete output mode is not supported without an aggregation: it would write every \
                  row that ever came again at each trigger",
             )
-            .hint("set output_mode = \"append\", or aggregate")),
+            .hint("set mode = \"append\", or aggregate")),
             OutputMode::Update | OutputMode::Complete if aggregates > 1 => {
                 Err(SqlError::new(format!(
                     "several aggregations in one query are not supported in {mode} output mode, only \
                      in append mode: a second one would count the first one's rows again each time \
                      they change"
                 ))
-                .hint("set output_mode = \"append\"")
+                .hint("set mode = \"append\"")
+                .at_location(at))
+            }
+            OutputMode::Update | OutputMode::Complete
+                if aggregates == 1
+                    && self.operators.iter().any(|o| matches!(o.kind, OperatorKind::Join(_))) =>
+            {
+                Err(SqlError::new(format!(
+                    "aggregating what two streams were joined to is not supported in {mode} output \
+                     mode, only in append mode"
+                ))
+                .hint("set mode = \"append\"")
                 .at_location(at))
             }
             OutputMode::Update | OutputMode::Complete => {
@@ -155,7 +164,7 @@ impl Builder<'_> {
                         "removing duplicates after an aggregation is not supported in {mode} output \
                          mode: rows that change are no duplicates"
                     ))
-                    .hint("set output_mode = \"append\", or remove duplicates before aggregating")
+                    .hint("set mode = \"append\", or remove duplicates before aggregating")
                     .at_location(self.landmarks.distinct.or(at)));
                 }
                 Ok(())

@@ -153,12 +153,12 @@ impl Builder<'_> {
                     .hint("INNER, LEFT, RIGHT, FULL and LEFT SEMI are"));
             }
         };
-        if self.request.mode != OutputMode::Append {
+        let mode = self.request.mode;
+        if mode == OutputMode::Complete || (mode == OutputMode::Update && kind != JoinKind::Inner) {
             return Err(SqlError::new(format!(
-                "a join of two streams is not supported in {} output mode, only in append mode",
-                self.request.mode
+                "{name} of two streams is not supported in {mode} output mode, only in append mode"
             ))
-            .hint("set output_mode = \"append\""));
+            .hint("set mode = \"append\""));
         }
         if condition.keys.is_empty() {
             return Err(SqlError::new(
@@ -317,12 +317,6 @@ impl Builder<'_> {
                 .hint("put the stream on the left: stream LEFT SEMI JOIN table"));
             }
         };
-        if condition.keys.is_empty() && condition.both.is_empty() {
-            return Err(SqlError::new(
-                "a join without a condition on both sides would pair every row with the whole table",
-            )
-            .hint("add ON stream.key = table.key"));
-        }
         let (left, right) = if stream_is_left { (&stream, &table) } else { (&table, &stream) };
         let pairs = both_schemas(left, right, self)?;
         let width = stream.schema.fields().len();

@@ -33,6 +33,19 @@ pub(super) fn functions() -> Vec<PlainFunction> {
             },
             element_at,
         ),
+        // DataFusion's wants the entries' fields called `key` and `value`; those of some maps are not.
+        PlainFunction::new(
+            "map_entries",
+            |types| match types {
+                [map @ DataType::Map(_, _)] => Ok(vec![map.clone()]),
+                _ => plan_err!("map_entries takes a MAP"),
+            },
+            |types| match types {
+                [DataType::Map(entries, _)] => entries_type(entries),
+                _ => plan_err!("map_entries takes a MAP"),
+            },
+            map_entries,
+        ),
         // Not Spark's: `posexplode` takes its result apart.
         PlainFunction::new(
             "with_positions",
@@ -47,6 +60,38 @@ pub(super) fn functions() -> Vec<PlainFunction> {
             with_positions,
         ),
     ]
+}
+
+/// An ARRAY of STRUCTs of `key` and `value`.
+fn entries_type(entries: &Arc<Field>) -> Result<DataType> {
+    let element = Fields::from(vec![
+        Field::new("key", map_entry(entries, 0)?, true),
+        Field::new("value", map_entry(entries, 1)?, true),
+    ]);
+    Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Struct(element), true))))
+}
+
+fn map_entries(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let rows = if all_scalar(args) { 1 } else { args.number_rows };
+    let maps = match args.args.first() {
+        Some(value) => value.to_array(rows)?,
+        None => return exec_err!("map_entries takes a MAP"),
+    };
+    let Some(maps) = maps.as_map_opt() else {
+        return exec_err!("map_entries takes a MAP, not {}", maps.data_type());
+    };
+    let DataType::List(item) = args.return_type() else {
+        return exec_err!("map_entries makes an ARRAY");
+    };
+    let DataType::Struct(fields) = item.data_type() else {
+        return exec_err!("map_entries makes an ARRAY of STRUCTs");
+    };
+    let columns = vec![Arc::clone(maps.keys()), Arc::clone(maps.values())];
+    let entries = StructArray::try_new(fields.clone(), columns, None)?;
+    let nulls = maps.nulls().cloned();
+    let list =
+        ListArray::try_new(Arc::clone(item), maps.offsets().clone(), Arc::new(entries), nulls)?;
+    wrap(args, Arc::new(list))
 }
 
 fn position_fields(item: &DataType) -> Fields {

@@ -155,11 +155,6 @@ fn names_that_are_wrong_or_unclear() {
         ("SELECT ad FROM clcks", (1, 16), vec!["unknown source, query or table", "'clicks'"]),
         ("SELECT ad FROM countd", (1, 16), vec!["'counted'"]),
         (
-            "SELECT ad FROM clicks, users",
-            (1, 24),
-            vec!["without a condition", "ON stream.key = table.key"],
-        ),
-        (
             "SELECT a.usr FROM clicks a JOIN users b ON a.user = b.user",
             (1, 10),
             vec!["unknown column 'usr' in 'a'", "'user'"],

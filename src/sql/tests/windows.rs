@@ -169,11 +169,19 @@ fn what_modes_do_not_allow() {
         "SELECT window.start AS s, count(*) AS n FROM clicks GROUP BY window(ts, '5 seconds')";
     let nested = format!("SELECT s, count(*) AS n FROM ({windowed}) GROUP BY s");
     let join = "SELECT a.ad FROM clicks a JOIN impressions b ON a.ad = b.ad AND a.ts = b.ts";
+    let left = join.replace("JOIN", "LEFT JOIN");
     for (sql, output_mode, at, part) in [
         ("SELECT ad FROM clicks", OutputMode::Complete, None, "without an aggregation"),
         (nested.as_str(), OutputMode::Update, Some((1, 92)), "several aggregations"),
         (nested.as_str(), OutputMode::Complete, Some((1, 92)), "several aggregations"),
-        (join, OutputMode::Update, Some((1, 34)), "only in append mode"),
+        (join, OutputMode::Complete, Some((1, 32)), "only in append mode"),
+        (left.as_str(), OutputMode::Update, Some((1, 37)), "only in append mode"),
+        (
+            "SELECT count(*) AS n FROM clicks GROUP BY session_window(ts, '1 second')",
+            OutputMode::Append,
+            Some((1, 43)),
+            "sessions without a key",
+        ),
         ("SELECT ad FROM clicks ORDER BY ad", OutputMode::Append, Some((1, 32)), "ORDER BY"),
         ("SELECT ad FROM clicks LIMIT 3", OutputMode::Update, Some((1, 29)), "LIMIT"),
         (

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod events;
 pub mod http;
 pub mod memory;
+pub mod postgres;
 pub mod producer;
 pub mod proxy;
 pub mod python;

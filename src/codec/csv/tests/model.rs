@@ -35,27 +35,6 @@ proptest! {
     }
 
     #[test]
-    fn lines_are_put_together_to_records(rows in prop::collection::vec(
-        prop::collection::vec(field(), 1..5), 1..8,
-    )) {
-        let written = write(&rows);
-        let mut end = RecordEnd::new(DIALECT);
-        let (mut records, mut record) = (Vec::new(), Vec::new());
-        for line in written.split_inclusive(|byte| *byte == b'\n') {
-            record.extend_from_slice(line);
-            if end.line(line) {
-                records.push(std::mem::take(&mut record));
-            }
-        }
-        prop_assert!(record.is_empty());
-        prop_assert_eq!(records.len(), rows.len());
-        for (record, row) in records.iter().zip(&rows) {
-            let wanted: Vec<Vec<u8>> = row.iter().map(|f| f.clone().into_bytes()).collect();
-            prop_assert_eq!(texts(line(record)).unwrap(), wanted);
-        }
-    }
-
-    #[test]
     fn good_records_among_random_bytes(
         noise in prop::collection::vec(prop_oneof![
             prop::collection::vec(any::<u8>(), 0..40),

@@ -76,6 +76,9 @@ fn read_columns(source: &mut FilesSource, limit: usize) -> Columns {
     loop {
         let taken = source.take_columns(limit).unwrap();
         assert!(taken.error.is_none(), "{:?}", taken.error);
+        assert!(taken.batch.is_none() || taken.damaged.is_empty(), "not both");
+        let next = taken.next.unwrap();
+        assert!(next >= columns.next && taken.damaged.iter().all(|part| part.offset >= next));
         if let Some(batch) = taken.batch {
             assert!(batch.num_rows() > 0 && batch.num_rows() <= limit);
             assert!(taken.file.is_some() && taken.modified_us.is_some());
@@ -83,7 +86,7 @@ fn read_columns(source: &mut FilesSource, limit: usize) -> Columns {
             columns.batches.push(batch);
         }
         columns.damaged.extend(taken.damaged);
-        columns.next = taken.next.unwrap();
+        columns.next = next;
         if taken.finished {
             return columns;
         }

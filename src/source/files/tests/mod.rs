@@ -102,7 +102,8 @@ fn read_by(source: &mut FilesSource, limits: &[usize]) -> Seen {
         if let Some(error) = taken.error {
             panic!("{error}");
         }
-        if taken.finished || taken.limited || (taken.messages == 0 && source.current.is_none()) {
+        let nothing = taken.messages == 0 && taken.damaged.is_empty() && source.current.is_none();
+        if taken.finished || taken.limited || nothing {
             (seen.finished, seen.limited) = (taken.finished, taken.limited);
             return seen;
         }
@@ -126,7 +127,8 @@ fn take(source: &mut FilesSource, limit: usize, seen: &mut Seen) -> Taken {
     assert!(taken.messages <= limit);
     seen.next = last + 1;
     for damaged in &taken.damaged {
-        seen.next = seen.next.max(damaged.offset + 1);
+        assert!(damaged.offset >= seen.next, "behind the records");
+        seen.next = damaged.offset + 1;
     }
     seen.next = taken.end.map_or(seen.next, |end| seen.next.max(end));
     seen.damaged.extend(taken.damaged.iter().cloned());

@@ -1,5 +1,7 @@
 //! The client against a server that speaks the API over HTTP.
 
+mod tls;
+
 use std::net::TcpListener;
 
 use super::*;
