@@ -53,7 +53,7 @@ fn payment(id: u64) -> Option<(u64, String)> {
     let (_, time, _) = reading(id);
     let paid = time + noise % 12_000;
     let line = format!("{{\"id\":{id},\"paid_at\":{paid},\"amount\":{}}}\n", noise >> 40);
-    Some((paid / 1000 - START, line))
+    Some(((paid / 1000).saturating_sub(START), line))
 }
 
 /// Puts a file where it is read, and a copy where it stays. It appears under its name when it is
@@ -76,11 +76,11 @@ fn feed(dir: PathBuf, over: Arc<AtomicBool>) -> thread::JoinHandle<()> {
             for id in file * ROWS..(file + 1) * ROWS {
                 text.push_str(&reading_line(id));
                 // One in ten comes twice, some in the next file.
-                if hash(id ^ 0x77) % 10 == 0 {
+                if hash(id ^ 0x77).is_multiple_of(10) {
                     text.push_str(&reading_line(id.saturating_sub(hash(id) % ROWS)));
                 }
                 if let Some((second, line)) = payment(id) {
-                    payments[second as usize].push_str(&line);
+                    payments[second.max(file) as usize].push_str(&line);
                 }
             }
             let name = format!("part-{file:05}.json");
@@ -128,7 +128,8 @@ format = {{ type = "json", timestamps = "epoch_millis" }}
 watermark = {{ column = "paid_at", delay = "5 seconds", idle_timeout = "never" }}
 "#
     );
-    let delta = |name: &str| format!("sink = {{ type = \"delta\", path = \"{base}/data/{name}\" }}");
+    let delta =
+        |name: &str| format!("sink = {{ type = \"delta\", path = \"{base}/data/{name}\" }}");
     let queries = [
         (
             "sliding",
@@ -140,8 +141,8 @@ watermark = {{ column = "paid_at", delay = "5 seconds", idle_timeout = "never" }
         (
             "sessions",
             "append",
-            "SELECT window.start AS s, window.end AS e, key, count(*) AS n, sum(v) AS total \
-             FROM readings GROUP BY session_window(ts, '4 seconds'), key",
+            "SELECT session_window.start AS s, session_window.end AS e, key, count(*) AS n, \
+             sum(v) AS total FROM readings GROUP BY session_window(ts, '4 seconds'), key",
         ),
         ("distinct_readings", "append", "SELECT DISTINCT id, key, ts, v FROM readings"),
         (
@@ -298,8 +299,7 @@ fn compare(dir: &Path, server: &Postgres) {
         "SELECT id, key, amount FROM unpaid WHERE id >= 0",
         &format!("SELECT r.id, r.key, p.amount FROM {distinct} r LEFT JOIN {p} p ON r.id = p.id AND {matched}"),
     ));
-    let totals =
-        format!("SELECT key, count(*), sum(v)::BIGINT, max(ts) FROM {r} GROUP BY key");
+    let totals = format!("SELECT key, count(*), sum(v)::BIGINT, max(ts) FROM {r} GROUP BY key");
     queries.extend(differences(
         "totals",
         "SELECT key, n, total, epoch_us(last) FROM totals WHERE key <> 'end'",
@@ -309,7 +309,7 @@ fn compare(dir: &Path, server: &Postgres) {
     queries.extend(differences(
         "events in files",
         &format!(
-            "SELECT id, key, v FROM read_ndjson('{}/data/events/**/*.json*', \
+            "SELECT id, key, v FROM read_ndjson('{}/data/events/*.json', \
              columns={{id: 'BIGINT', key: 'VARCHAR', v: 'BIGINT'}})",
             dir.display()
         ),
