@@ -100,9 +100,7 @@ impl<'a> Catalog<'a> {
                  can read them",
                 query.name, query.mode
             ))
-            .hint(
-                "set mode = \"append\" on it, or write its SELECT as a subquery of this one",
-            ));
+            .hint("set mode = \"append\" on it, or write its SELECT as a subquery of this one"));
         }
         Ok(found)
     }

@@ -113,9 +113,7 @@ impl Builder<'_> {
                  never a last row to sort before; only an aggregation in complete mode has all its \
                  rows at once"
             ))
-            .hint(
-                "set mode = \"complete\" on an aggregation, or sort where the table is read",
-            )
+            .hint("set mode = \"complete\" on an aggregation, or sort where the table is read")
             .at_location(self.landmarks.order_by));
         }
         Err(SqlError::new(format!(

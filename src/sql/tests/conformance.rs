@@ -32,8 +32,7 @@ fn items(value: &Value) -> &[Value] {
 /// Rows of a case as a batch.
 fn batch(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
     let all = (0..schema.fields().len()).collect();
-    let mut decoder =
-        JsonDecoder::new(Arc::clone(schema), all, JsonOptions::default()).unwrap();
+    let mut decoder = JsonDecoder::new(Arc::clone(schema), all, JsonOptions::default()).unwrap();
     for row in rows {
         let record = decoder.append(row.to_string().as_bytes());
         record.unwrap_or_else(|error| panic!("{row}: {error}"));
@@ -212,11 +211,12 @@ impl Case {
                 Some("complete") => OutputMode::Complete,
                 _ => OutputMode::Append,
             },
-            drop_duplicates: drop.is_object().then(|| DropDuplicates { columns: columns(), within }),
+            drop_duplicates: drop
+                .is_object()
+                .then(|| DropDuplicates { columns: columns(), within }),
             state_ttl_us: self.json["state_ttl"].as_str().map(|ttl| parse_duration(ttl).unwrap()),
         };
-        let catalog =
-            Catalog { sources: &self.sources, queries: &queries, tables: &self.tables };
+        let catalog = Catalog { sources: &self.sources, queries: &queries, tables: &self.tables };
         plan(&request, &catalog)
     }
 
@@ -267,8 +267,7 @@ impl Case {
             self.sources.iter().map(|source| source.watermark_delay_us.is_some()).collect();
         let mut trial =
             Trial::new(Arc::new(graph), &decoded, &timed).map_err(|error| error.to_string())?;
-        let finish =
-            query.finish.as_ref().map(|f| f.bind("query", &query.output_schema).unwrap());
+        let finish = query.finish.as_ref().map(|f| f.bind("query", &query.output_schema).unwrap());
         let mut newest: Vec<Option<i64>> = vec![None; self.sources.len()];
         let mut late_before = 0;
         for (number, step) in items(&self.json["batches"]).iter().enumerate() {
