@@ -8,6 +8,7 @@ mod support;
 mod codecs;
 mod commands;
 mod crash;
+mod crash_sql;
 mod kill_points;
 mod late;
 mod lost_checkpoint;

@@ -49,7 +49,11 @@ fn key(section: &Section<'_>) -> Option<String> {
         && items.len() != 1
     {
         let help = "make one of them in the query: to_json(struct(a, b)) AS key".to_owned();
-        let error = ConfigError::new(format!("{} columns are given", items.len()))
+        let message = match items.len() {
+            0 => "this array is empty".to_owned(),
+            several => format!("{several} columns are given"),
+        };
+        let error = ConfigError::new(message)
             .expected("one column")
             .help((items.len() > 1).then_some(help));
         section.report(name, &entry.node.at, error);

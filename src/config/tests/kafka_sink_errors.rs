@@ -48,13 +48,13 @@ error: invalid value "localhost:"
    = key: queries.a.sink.brokers
    = expected: addresses of brokers, such as "kafka-1:9092,kafka-2:9092"
 
-error: both `topic` and `topic_column` are given
-  --> case.toml:7:1
+error: invalid value "a b"
+  --> case.toml:6:9
    |
- 7 | topic_column = "t"
-   | ^^^^^^^^^^^^
-   = key: queries.a.sink.topic_column
-   = expected: one of them
+ 6 | topic = "a b"
+   |         ^^^^^
+   = key: queries.a.sink.topic
+   = expected: the name of a topic: letters, digits, `.`, `_` and `-`
 
 error: this array is empty
   --> case.toml:8:7
@@ -62,7 +62,7 @@ error: this array is empty
  8 | key = []
    |       ^^
    = key: queries.a.sink.key
-   = expected: names of columns of the query
+   = expected: one column
 
 error: `key_column` is given beside `key`
   --> case.toml:9:1
@@ -89,29 +89,38 @@ error: invalid value "raw"
     = expected: `json`, `avro` or { column = "value" }
     = help: name the column that holds it: { column = "value" }
 
-error: invalid value "millis"
-   --> case.toml:12:14
+error: missing key `topic` in [queries.b.sink]
+   --> case.toml:14:12
     |
- 12 | timestamps = "millis"
-    |              ^^^^^^^^
-    = key: queries.a.sink.timestamps
-    = expected: `auto`, `epoch_seconds`, `epoch_millis` or `epoch_micros`
-
-error: missing key `subject` in [queries.b.sink]
-   --> case.toml:15:12
-    |
- 15 | [queries.b.sink]
+ 14 | [queries.b.sink]
     |            ^^^^
-    = key: queries.b.sink.subject
-    = expected: subject = "alerts-value"
+    = key: queries.b.sink.topic
+    = expected: topic = "alerts"
 
 error: missing key `registry` in [queries.b.sink]
-   --> case.toml:15:12
+   --> case.toml:14:12
     |
- 15 | [queries.b.sink]
+ 14 | [queries.b.sink]
     |            ^^^^
     = key: queries.b.sink.registry
     = expected: registry = { url = "http://localhost:8081" }
+
+error: 2 columns are given
+   --> case.toml:18:7
+    |
+ 18 | key = ["a", "b"]
+    |       ^^^^^^^^^^
+    = key: queries.b.sink.key
+    = expected: one column
+    = help: make one of them in the query: to_json(struct(a, b)) AS key
+
+error: unknown key `transactional_id`
+   --> case.toml:20:1
+    |
+ 20 | transactional_id = "x"
+    | ^^^^^^^^^^^^^^^^
+    = key: queries.b.sink.transactional_id
+    = expected: `type`, `name`, `brokers`, `topic`, `topic_column`, `key`, `key_column`, `headers`, `headers_column`, `value`, `subject`, `registry`, `partition_column`, `tombstone_column`, `transaction_timeout` or `options`
 
 error: `acks` is not an option: records are written exactly once, in transactions
    --> case.toml:22:1
@@ -122,14 +131,14 @@ error: `acks` is not an option: records are written exactly once, in transaction
     = expected: options that Millpond does not set itself
     = help: leave it out
 
-error: `transactional.id` is not an option: it is the sink's own key
+error: `transactional.id` is not an option: it is made of the names of the pipeline and the sink
    --> case.toml:23:1
     |
  23 | "transactional.id" = "x"
     | ^^^^^^^^^^^^^^^^^^
     = key: queries.b.sink.options."transactional.id"
     = expected: options that Millpond does not set itself
-    = help: write `transactional_id`
+    = help: leave it out
 
 error: unknown option `linger.sm`
    --> case.toml:24:1
@@ -149,14 +158,13 @@ error: unknown option `max.request.size`
     = expected: a name that librdkafka knows
     = help: librdkafka has `message.max.bytes`
 
-error: missing key `topic` or `topic_column` in [queries.c.sink]
+error: missing key `topic` in [queries.c.sink]
    --> case.toml:28:12
     |
  28 | [queries.c.sink]
     |            ^^^^
     = key: queries.c.sink.topic
     = expected: topic = "alerts"
-                or topic_column = "topic"
 
 error: missing key `column` in [queries.c.sink.value]
    --> case.toml:31:1
@@ -184,7 +192,7 @@ error: `subject` has no effect: values are not Avro
     = key: queries.c.sink.subject
     = expected: `value = "avro"`, or no `subject`
 
-17 errors in the configuration
+18 errors in the configuration
 "##,
     );
 }

@@ -12,6 +12,7 @@ mod properties;
 mod queries;
 mod query_errors;
 mod query_keys;
+mod registry_errors;
 mod secrets;
 mod shipped;
 mod sink_errors;

@@ -71,7 +71,9 @@ fn a_long_line_is_read_over_several_takes_without_blocking() {
         takes += 1;
         let taken = take(&mut source, 10, &mut seen);
         seen.finished = taken.finished;
-        assert!(taken.finished || taken.messages > 0 || woken.try_recv().is_ok(), "asleep");
+        // A reader goes on by itself as long as it gets something.
+        let something = taken.messages > 0 || !taken.damaged.is_empty();
+        assert!(taken.finished || something || woken.try_recv().is_ok(), "asleep");
     }
     assert!(takes >= 3);
     assert_eq!((seen.texts(), seen.damaged.len()), (vec!["after"], 1));
