@@ -75,7 +75,7 @@ type Versions = Vec<(String, Option<i64>)>;
 enum Way {
     Append(Box<DeltaWriter>),
     Replace(Box<DeltaWriter>),
-    Merge(Merger),
+    Merge(Box<Merger>),
 }
 
 impl DeltaTableTarget {
@@ -100,7 +100,7 @@ impl DeltaTableTarget {
             }
             OutputMode::Update => {
                 table.may_remove()?;
-                Way::Merge(Merger::new(&context, &table, &spec)?)
+                Way::Merge(Box::new(Merger::new(&context, &table, &spec)?))
             }
         };
         let application = format!("millpond/{}/{}", context.pipeline, context.sink);

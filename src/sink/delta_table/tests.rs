@@ -205,7 +205,8 @@ async fn a_crash_anywhere_applies_each_epoch_once() {
         vec![],
         vec![(1, "f"), (4, "g")],
     ];
-    let all: &[(OutputMode, &[&str], &[(i64, &str)])] = &[
+    type Case<'a> = (OutputMode, &'a [&'a str], &'a [(i64, &'a str)]);
+    let all: &[Case<'_>] = &[
         (
             OutputMode::Update,
             &["delta_table::merge", "delta_table::merged"],

@@ -20,6 +20,7 @@ use crate::sink::staged::testing::Area;
 use crate::sink::{StagedSink, TargetSpec};
 
 #[path = "../../../tests/it/support/registry.rs"]
+#[allow(dead_code, reason = "the formats' tests need more of it")]
 mod registry;
 
 /// A record as a consumer sees it.
