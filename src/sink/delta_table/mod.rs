@@ -2,9 +2,10 @@
 //!
 //! - **Update**: the last row of each key in the epoch is merged into the table (`MERGE ... WHEN
 //!   MATCHED UPDATE WHEN NOT MATCHED INSERT`). NULL in a key matches NULL. Where partition columns
-//!   are among the keys, only the partitions that the epoch's rows name are read; of the others,
-//!   files are passed over by their statistics of the key columns. A key must not stand in the
-//!   table twice.
+//!   are among the keys, only the partitions that the epoch's rows name are read. Of what is left,
+//!   files are passed over by their statistics of those key columns that are no structs; of a
+//!   `window` struct they are not, so that a table which grows for long wants a partition column, or
+//!   `window.start` as a column of its own, among its keys. A key must not stand in the table twice.
 //! - **Complete**: the epoch's rows replace all rows of the table, in one commit.
 //! - **Append**: they are added.
 //!
