@@ -33,6 +33,7 @@ pub mod partition_reader;
 pub mod recovery;
 pub mod retry;
 pub mod sink_writer;
+pub mod static_tables;
 pub mod supervisor;
 pub mod watermark_tracker;
 

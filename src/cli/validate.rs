@@ -51,6 +51,12 @@ pub fn execute(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         Ok(blueprint) => blueprint,
         Err(errors) => return Ok(refuse(&errors)),
     };
+    // Without the environment nothing tells where they are.
+    if !args.no_environment
+        && let Err(errors) = blueprint.look_for_tables()
+    {
+        return Ok(refuse(&errors));
+    }
     if args.json {
         println!("{:#}", plan_as_json(&blueprint));
     } else {
@@ -69,6 +75,15 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             source.input.kind(),
             source.input.describe(),
             source.schema.fields().len(),
+        );
+    }
+    for table in &blueprint.tables {
+        text += &format!(
+            "  table     {:<20} {} {} ({} columns)\n",
+            table.name,
+            table.kind,
+            table.reader.path(),
+            table.reader.schema().fields().len(),
         );
     }
     for query in &blueprint.queries {
@@ -130,6 +145,12 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
             "decoded": source.projection.iter()
                 .map(|column| source.schema.field(*column).name())
                 .collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "tables": blueprint.tables.iter().map(|table| json!({
+            "name": &*table.name,
+            "type": table.kind,
+            "path": table.reader.path(),
+            "columns": columns(&table.reader.schema()),
         })).collect::<Vec<_>>(),
         "queries": blueprint.queries.iter().map(|query| json!({
             "name": &*query.name,

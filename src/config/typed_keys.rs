@@ -87,6 +87,7 @@ const OF_SINKS: &[(&str, &[&str])] = &[
     ("registry", &["kafka"]),
     ("subject", &["kafka"]),
     ("partition_column", &["kafka"]),
+    ("timestamp_column", &["kafka"]),
     ("tombstone_column", &["kafka"]),
     ("transaction_timeout", &["kafka"]),
     ("options", &["kafka"]),

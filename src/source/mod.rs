@@ -11,6 +11,8 @@
 //! | [`delta`] | table version << 40 \| row in the version | reads on from any row |
 //! | [`rate`] | the value | makes the same rows from any value |
 //! | [`socket`] | lines so far | what was lost is lost: at most once |
+//!
+//! [`table`] reads what does not stream: the static tables that queries join with.
 
 mod columns;
 pub mod delta;
@@ -21,6 +23,7 @@ mod keep;
 mod meta;
 pub mod rate;
 pub mod socket;
+pub mod table;
 mod wake;
 
 use std::fmt;

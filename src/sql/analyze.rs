@@ -214,6 +214,9 @@ fn after_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     let is_micros = matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)));
     let rewritten = match &to {
+        DataType::Utf8 if matches!(from, DataType::Float32 | DataType::Float64) => {
+            function("double_to_text", vec![*expr])?
+        }
         DataType::Utf8 if is_micros => function("timestamp_to_string", vec![*expr])?,
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64
             if from.is_string() =>

@@ -76,7 +76,7 @@ fn feed(dir: PathBuf, over: Arc<AtomicBool>) -> thread::JoinHandle<()> {
             for id in file * ROWS..(file + 1) * ROWS {
                 text.push_str(&reading_line(id));
                 // One in ten comes twice, some in the next file.
-                if hash(id ^ 0x77) % 10 == 0 {
+                if hash(id ^ 0x77).is_multiple_of(10) {
                     text.push_str(&reading_line(id.saturating_sub(hash(id) % ROWS)));
                 }
                 if let Some((second, line)) = payment(id) {
@@ -128,7 +128,8 @@ format = {{ type = "json", timestamps = "epoch_millis" }}
 watermark = {{ column = "paid_at", delay = "5 seconds", idle_timeout = "never" }}
 "#
     );
-    let delta = |name: &str| format!("sink = {{ type = \"delta\", path = \"{base}/data/{name}\" }}");
+    let delta =
+        |name: &str| format!("sink = {{ type = \"delta\", path = \"{base}/data/{name}\" }}");
     let queries = [
         (
             "sliding",
@@ -298,8 +299,7 @@ fn compare(dir: &Path, server: &Postgres) {
         "SELECT id, key, amount FROM unpaid WHERE id >= 0",
         &format!("SELECT r.id, r.key, p.amount FROM {distinct} r LEFT JOIN {p} p ON r.id = p.id AND {matched}"),
     ));
-    let totals =
-        format!("SELECT key, count(*), sum(v)::BIGINT, max(ts) FROM {r} GROUP BY key");
+    let totals = format!("SELECT key, count(*), sum(v)::BIGINT, max(ts) FROM {r} GROUP BY key");
     queries.extend(differences(
         "totals",
         "SELECT key, n, total, epoch_us(last) FROM totals WHERE key <> 'end'",

@@ -22,4 +22,5 @@ mod rescale;
 mod seeds;
 mod shipped;
 mod sink_kafka;
+mod static_table;
 mod stop;

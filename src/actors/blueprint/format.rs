@@ -14,12 +14,29 @@ use crate::codec::{
     UnknownFields,
 };
 use crate::config::{
-    self, AvroFormat, ConfigError, DebeziumPayload, DecimalSetting, FormatSettings, Framing,
-    JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
+    self, AvroFormat, ConfigError, CsvFormat, DebeziumPayload, DecimalSetting, FormatSettings,
+    Framing, JsonFormat, ProtobufFormat, ProtobufOrigin, RegistrySettings, SchemaOrigin, Settings,
     SourceSettings, TimeSettings, TimestampSetting,
 };
 
 use super::find_column;
+
+/// Whose format it is: `[sources.NAME.format]` or `[tables.NAME.format]`.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// `sources` or `tables`.
+    pub section: &'a str,
+    /// Which of them.
+    pub name: &'a str,
+    /// A longer record is refused.
+    pub max_record_bytes: usize,
+}
+
+impl<'a> Place<'a> {
+    fn of(source: &'a SourceSettings) -> Self {
+        Self { section: "sources", name: &source.name, max_record_bytes: source.max_record_bytes }
+    }
+}
 
 pub(super) fn plan_format(
     settings: &Settings,
@@ -29,28 +46,11 @@ pub(super) fn plan_format(
 ) -> Result<Option<FormatSpec>, ConfigError> {
     Ok(Some(match format {
         FormatSettings::Json(json) => {
-            FormatSpec::Json(json_options(settings, source, json, schema)?)
+            FormatSpec::Json(json_options(settings, Place::of(source), json, schema)?)
         }
-        FormatSettings::Csv(csv) => FormatSpec::Csv(CsvOptions {
-            delimiter: csv.delimiter,
-            quote: csv.quote,
-            escape: csv.escape,
-            comment: csv.comment,
-            header: match csv.header {
-                config::CsvHeader::None => CsvHeader::None,
-                config::CsvHeader::Names => CsvHeader::Names,
-                config::CsvHeader::Skip => CsvHeader::Skip,
-            },
-            null_value: csv.null_value.clone(),
-            trim: csv.trim,
-            mode: match csv.mode {
-                config::CsvMode::Strict => CsvMode::Strict,
-                config::CsvMode::Permissive => CsvMode::Permissive,
-            },
-            timestamps: timestamp_format(csv.times.timestamps),
-            timestamps_by_column: timestamps_by_column(settings, source, &csv.times, schema)?,
-            zone: csv.times.timezone,
-        }),
+        FormatSettings::Csv(csv) => {
+            FormatSpec::Csv(csv_options(settings, Place::of(source), csv, schema)?)
+        }
         FormatSettings::Avro(avro) => FormatSpec::Avro(avro_options(settings, source, avro)?),
         FormatSettings::Text => FormatSpec::Text,
         FormatSettings::Raw => FormatSpec::Raw,
@@ -67,7 +67,7 @@ pub(super) fn plan_format(
                 },
             },
             validate: format.validate,
-            json: json_options(settings, source, &format.json, schema)?,
+            json: json_options(settings, Place::of(source), &format.json, schema)?,
         }),
         FormatSettings::Protobuf(format) => {
             FormatSpec::Protobuf(protobuf_options(settings, source, format)?)
@@ -75,7 +75,7 @@ pub(super) fn plan_format(
         FormatSettings::Debezium(format) => {
             let inner = match &format.payload {
                 DebeziumPayload::Json { json, decimals } => DebeziumFormat::Json {
-                    json: json_options(settings, source, json, schema)?,
+                    json: json_options(settings, Place::of(source), json, schema)?,
                     decimals: match decimals {
                         DecimalSetting::Text => DecimalFormat::Text,
                         DecimalSetting::Base64 => DecimalFormat::Base64,
@@ -90,6 +90,34 @@ pub(super) fn plan_format(
         // Files that are columns already.
         FormatSettings::Parquet => return Ok(None),
     }))
+}
+
+pub(super) fn csv_options(
+    settings: &Settings,
+    place: Place<'_>,
+    csv: &CsvFormat,
+    schema: &SchemaRef,
+) -> Result<CsvOptions, ConfigError> {
+    Ok(CsvOptions {
+        delimiter: csv.delimiter,
+        quote: csv.quote,
+        escape: csv.escape,
+        comment: csv.comment,
+        header: match csv.header {
+            config::CsvHeader::None => CsvHeader::None,
+            config::CsvHeader::Names => CsvHeader::Names,
+            config::CsvHeader::Skip => CsvHeader::Skip,
+        },
+        null_value: csv.null_value.clone(),
+        trim: csv.trim,
+        mode: match csv.mode {
+            config::CsvMode::Strict => CsvMode::Strict,
+            config::CsvMode::Permissive => CsvMode::Permissive,
+        },
+        timestamps: timestamp_format(csv.times.timestamps),
+        timestamps_by_column: timestamps_by_column(settings, place, &csv.times, schema)?,
+        zone: csv.times.timezone,
+    })
 }
 
 /// Reads a schema from a file that the configuration names.
@@ -225,28 +253,28 @@ pub(super) fn registry_client(registry: &RegistrySettings) -> Result<Arc<Registr
     Registry::new(options).map(Arc::new).map_err(|error| error.to_string())
 }
 
-fn json_options(
+pub(super) fn json_options(
     settings: &Settings,
-    source: &SourceSettings,
+    place: Place<'_>,
     json: &JsonFormat,
     schema: &SchemaRef,
 ) -> Result<JsonOptions, ConfigError> {
     Ok(JsonOptions {
         timestamps: timestamp_format(json.times.timestamps),
-        timestamps_by_column: timestamps_by_column(settings, source, &json.times, schema)?,
+        timestamps_by_column: timestamps_by_column(settings, place, &json.times, schema)?,
         zone: json.times.timezone,
         unknown_fields: match json.unknown_fields {
             config::UnknownFields::Ignore => UnknownFields::Ignore,
             config::UnknownFields::Reject => UnknownFields::Reject,
         },
-        max_record_bytes: source.max_record_bytes,
+        max_record_bytes: place.max_record_bytes,
         ..JsonOptions::default()
     })
 }
 
 fn timestamps_by_column(
     settings: &Settings,
-    source: &SourceSettings,
+    place: Place<'_>,
     times: &TimeSettings,
     schema: &SchemaRef,
 ) -> Result<HashMap<String, TimestampFormat>, ConfigError> {
@@ -256,7 +284,7 @@ fn timestamps_by_column(
         let outermost = column.split('.').next().unwrap_or(column);
         find_column(schema, outermost).map_err(|help| {
             settings.error_at_key(
-                &["sources", &source.name, "format", "columns", column],
+                &[place.section, place.name, "format", "columns", column],
                 format!("the schema has no column '{column}'"),
                 help,
             )

@@ -1,12 +1,14 @@
 //! From settings to what has to be built: schemas parsed, queries planned, sinks described.
 //!
-//! Nothing here touches a broker or a disk, so `millpond validate` is this and no more.
+//! Nothing here touches a broker, or a disk unless a table has to be asked for the columns that are
+//! not declared; so `millpond validate` is little more than this.
 
 mod detector;
 mod format;
 mod query;
 mod sink;
 mod source;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::sql::QueryPlan;
 pub use detector::DetectorBlueprint;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
+pub use table::TableBlueprint;
 
 /// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.
 pub const DEAD_LETTERS: &str = "dead-letters";
@@ -35,6 +38,8 @@ pub struct Blueprint {
     pub settings: Settings,
     /// In the order of the configuration.
     pub sources: Vec<SourceBlueprint>,
+    /// In the order of the configuration.
+    pub tables: Vec<TableBlueprint>,
     /// In the order of the graph: a query comes after those that it reads.
     pub queries: Vec<QueryBlueprint>,
     /// In the order of the configuration.
@@ -69,10 +74,18 @@ impl Blueprint {
                 Err(error) => errors.push(error),
             }
         }
+        let mut tables: Vec<TableBlueprint> = Vec::new();
+        for described in &settings.tables {
+            match table::plan_table(&settings, described) {
+                Ok(planned) => tables.push(planned),
+                Err(error) => errors.push(error),
+            }
+        }
         if !errors.is_empty() {
             return Err(errors.into());
         }
-        let planned = query::plan_queries(&settings, &sources, &[])?;
+        let joined: Vec<_> = tables.iter().map(|table| table.table.clone()).collect();
+        let planned = query::plan_queries(&settings, &sources, &joined)?;
         let names = sources.iter().map(|source| source.name.clone()).collect();
         let plans = planned.iter().map(|(_, plan)| plan.clone()).collect();
         let graph = Graph::new(names, plans)
@@ -110,7 +123,20 @@ impl Blueprint {
             sinks.push(sink::dead_letters(&settings, &sources));
         }
         let graph = Arc::new(graph);
-        Ok(Self { settings, sources, queries, detectors, sinks, graph })
+        Ok(Self { settings, sources, tables, queries, detectors, sinks, graph })
+    }
+
+    /// Whether the static tables are there: each that is not is an error at its `path`. Looks at
+    /// disks and object stores, and blocks for as long as that takes.
+    pub fn look_for_tables(&self) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        for table in &self.tables {
+            if let Err(error) = table.reader.look() {
+                let path = ["tables", &table.name, "path"];
+                errors.push(self.settings.error_at(&path, error.to_string(), None));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.into()) }
     }
 
     /// The table of dead letters, if there is one.

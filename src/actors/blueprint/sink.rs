@@ -21,6 +21,7 @@ use crate::sink::memory::{MemoryOptions, MemoryTable};
 use crate::sink::postgres::{PostgresOptions, PostgresWrite};
 use crate::sql::{FinishPlan, OutputMode, QueryPlan};
 
+use super::format::registry_client;
 use super::source::SourceBlueprint;
 use super::{DEAD_LETTERS, find_column, source_names};
 
@@ -283,8 +284,13 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
         value: match &kafka.value {
             config::KafkaValue::Json => KafkaValue::Json,
             config::KafkaValue::Column(column) => KafkaValue::Column(column.clone()),
-            config::KafkaValue::Avro { .. } => return Err("Avro values".to_owned()),
+            config::KafkaValue::Avro { registry, subject } => {
+                let of_topic = || format!("{}-value", kafka.topic);
+                let subject = subject.clone().unwrap_or_else(of_topic);
+                KafkaValue::avro(registry_client(registry)?, &subject)
+            }
         },
+        timestamp_column: kafka.timestamp_column.clone(),
         tombstone_column: kafka.tombstone_column.clone(),
         marker_topic: None,
         transaction_timeout: kafka.transaction_timeout,

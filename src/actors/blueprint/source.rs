@@ -7,13 +7,12 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use crate::actors::partition_reader::{BatchLimits, ColumnsOf, Decoding};
 use crate::codec::{
-    CodecError, CsvHeader, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema,
-    text_schema,
+    CodecError, Decoder, FormatSpec, MetadataColumn, parse_schema, raw_schema, text_schema,
 };
 use crate::config::{
-    self, AfterFile, ConfigError, DeltaSourceSettings, FileCompression, FileOrder, FilesSettings,
-    FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind, SourceSettings,
-    StartOffset, StartPosition,
+    self, AfterFile, ConfigError, CsvFormat, DeltaSourceSettings, FileCompression, FileOrder,
+    FilesSettings, FormatSettings, KafkaSettings, MetadataField, Settings, SourceKind,
+    SourceSettings, StartOffset, StartPosition,
 };
 use crate::source::delta::{DeltaOptions, DeltaSource, DeltaStart, Rewrites};
 use crate::source::files::{
@@ -347,25 +346,29 @@ fn files_options(
     format: Option<&FormatSpec>,
     declared: &SchemaRef,
 ) -> FilesOptions {
-    let multiline = matches!(&source.format, Some(FormatSettings::Csv(csv)) if csv.multiline);
-    let framing = match format {
-        None => {
+    let framing = match (format, &source.format) {
+        (None, _) => {
             let (schema, projection) = (declared.clone(), Vec::new());
             return with_files(source, files, FileFormat::Parquet { schema, projection });
         }
-        Some(FormatSpec::Csv(csv)) => Framing::Csv(CsvFraming {
-            delimiter: csv.delimiter,
-            // Only inside of quotes can a record go over several lines.
-            quote: csv.quote.filter(|_| multiline),
-            escape: csv.escape,
-            comment: csv.comment,
-            header: csv.header != CsvHeader::None,
-        }),
-        Some(FormatSpec::Text) => Framing::Lines { skip_blank: false },
-        Some(FormatSpec::Avro(_)) => Framing::Whole,
-        Some(_) => Framing::Lines { skip_blank: true },
+        (Some(_), Some(FormatSettings::Csv(csv))) => csv_framing(csv),
+        (Some(FormatSpec::Text), _) => Framing::Lines { skip_blank: false },
+        (Some(FormatSpec::Avro(_)), _) => Framing::Whole,
+        (Some(_), _) => Framing::Lines { skip_blank: true },
     };
     with_files(source, files, FileFormat::Records(framing))
+}
+
+/// Where the records of a CSV file end.
+pub(super) fn csv_framing(csv: &CsvFormat) -> Framing {
+    Framing::Csv(CsvFraming {
+        delimiter: csv.delimiter,
+        // Only inside of quotes can a record go over several lines.
+        quote: csv.quote.filter(|_| csv.multiline),
+        escape: csv.escape,
+        comment: csv.comment,
+        header: csv.header != config::CsvHeader::None,
+    })
 }
 
 fn with_files(source: &SourceSettings, files: &FilesSettings, format: FileFormat) -> FilesOptions {

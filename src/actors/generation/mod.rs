@@ -20,6 +20,7 @@ use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
 use super::child::{ActorName, Health, Threads};
 use super::recovery::RecoveryError;
 use super::retry::Retrying;
+use super::static_tables::LoadError;
 use super::watermark_tracker::{CatchUp, WatermarkTracker};
 use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::sink::SinkError;
@@ -60,6 +61,14 @@ pub enum StartError {
         /// What it says.
         error: SourceError,
     },
+    /// A static table.
+    #[error("table '{table}': {error}")]
+    Table {
+        /// Which.
+        table: String,
+        /// Why it cannot be read.
+        error: LoadError,
+    },
     /// A windowed query is not the one whose state the checkpoint holds.
     #[error(
         "the query '{0}' is not the one that the checkpoint holds windows of: its windows, keys or \
@@ -80,7 +89,8 @@ impl StartError {
         match self {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
-            Self::Kafka(_) | Self::AssignmentChanged => true,
+            // Whoever writes the table may put it there, or right.
+            Self::Kafka(_) | Self::Table { .. } | Self::AssignmentChanged => true,
             Self::Source { error, .. } => error.is_transient(),
             Self::Sink(error) => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,

@@ -17,6 +17,7 @@ use crate::actors::blueprint::Blueprint;
 use crate::actors::child::{ChildExited, Remedy, Supervision};
 use crate::actors::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use crate::actors::retry::Backoff;
+use crate::actors::static_tables::StaticTables;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
 use crate::source::{PartitionId, SplitReader};
@@ -128,6 +129,7 @@ pub struct PipelineSupervisor {
     tell: UnboundedSender<SupervisorEvent>,
     events: UnboundedReceiver<SupervisorEvent>,
     sources: Vec<SourceState>,
+    tables: StaticTables,
     current: Option<Generation>,
     generations: u64,
     /// Why the generation that runs is being finished.
@@ -169,6 +171,7 @@ impl PipelineSupervisor {
                 asking: false,
             })
             .collect();
+        let tables = StaticTables::new(&blueprint.tables, &progress);
         let backoff = Backoff::new(settings.restart.initial_backoff, settings.restart.max_backoff);
         Ok(Self {
             parts: Parts {
@@ -182,6 +185,7 @@ impl PipelineSupervisor {
             tell,
             events,
             sources,
+            tables,
             current: None,
             generations: 0,
             finishing: None,
@@ -331,6 +335,9 @@ impl PipelineSupervisor {
     }
 
     async fn try_start(&mut self) -> Result<Generation, StartError> {
+        // Rows that came before a table would find nothing in it.
+        let loaded = self.tables.load().await;
+        loaded.map_err(|(table, error)| StartError::Table { table, error })?;
         let mut assigned = Vec::new();
         let mut opened = BTreeMap::new();
         for (index, source) in self.sources.iter_mut().enumerate() {

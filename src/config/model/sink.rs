@@ -98,6 +98,9 @@ pub struct KafkaSinkSettings {
     /// An INT column with the partition; NULL or none: by the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_column: Option<String>,
+    /// A TIMESTAMP column with the record's own time; NULL or none: when it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp_column: Option<String>,
     /// A BOOLEAN column: where it is true, the record has no value (a tombstone).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tombstone_column: Option<String>,

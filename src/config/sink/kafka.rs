@@ -21,6 +21,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
     };
     let value = value(section);
     let partition_column = section.text("partition_column", COLUMN);
+    let timestamp_column = section.text("timestamp_column", COLUMN);
     let tombstone_column = section.text("tombstone_column", COLUMN);
     let second = Duration::from_secs(1);
     let transaction_timeout =
@@ -34,6 +35,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<KafkaSinkSettings> {
         headers: headers?,
         value: value?,
         partition_column,
+        timestamp_column,
         tombstone_column,
         transaction_timeout,
         options,

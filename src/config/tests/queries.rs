@@ -138,6 +138,7 @@ topic = "alerts"
 key = "sensor"
 headers = "level"
 partition_column = "p"
+timestamp_column = "at"
 tombstone_column = "gone"
 transaction_timeout = "2m"
 [queries.a.sink.options]
@@ -174,6 +175,7 @@ registry = { url = "http://localhost:8081" }
     assert_eq!(a.headers, KafkaHeaders::Columns(vec!["level".to_owned()]));
     assert_eq!(a.value, KafkaValue::Json);
     assert_eq!(a.partition_column.as_deref(), Some("p"));
+    assert_eq!(a.timestamp_column.as_deref(), Some("at"));
     assert_eq!(a.tombstone_column.as_deref(), Some("gone"));
     assert_eq!(a.transaction_timeout, Duration::from_secs(120));
     assert_eq!(a.options["linger.ms"], OptionValue::Plain("5".to_owned()));
@@ -193,7 +195,7 @@ registry = { url = "http://localhost:8081" }
         json!({
             "name": "a", "type": "kafka", "brokers": "a:9092,b:9092", "topic": "alerts",
             "key": "sensor", "headers": ["level"], "value": "json", "partition_column": "p",
-            "tombstone_column": "gone", "transaction_timeout": "2m",
+            "timestamp_column": "at", "tombstone_column": "gone", "transaction_timeout": "2m",
             "options": { "linger.ms": "5", "sasl.password": "***" },
         })
     );

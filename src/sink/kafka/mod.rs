@@ -74,6 +74,8 @@ pub struct KafkaOptions {
     pub headers: KafkaHeaders,
     /// An INT column with the partition's number; NULL or none: by the key.
     pub partition_column: Option<String>,
+    /// A TIMESTAMP column: the record's own time, in milliseconds. NULL or none: when it is written.
+    pub timestamp_column: Option<String>,
     /// What a record's value is.
     pub value: KafkaValue,
     /// A BOOLEAN column: where it is true, the value is left out (a tombstone).
@@ -145,6 +147,7 @@ impl KafkaOptions {
             key: None,
             headers: KafkaHeaders::None,
             partition_column: None,
+            timestamp_column: None,
             value: KafkaValue::Json,
             tombstone_column: None,
             marker_topic: None,
@@ -175,6 +178,7 @@ impl fmt::Debug for KafkaOptions {
             .field("key", &self.key)
             .field("headers", &self.headers)
             .field("partition_column", &self.partition_column)
+            .field("timestamp_column", &self.timestamp_column)
             .field("value", &self.value)
             .field("tombstone_column", &self.tombstone_column)
             .field("marker_topic", &self.marker_topic)

@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type, TimeUnit, TimestampMicrosecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::codec::{EncodedRows, Encoder};
@@ -22,6 +22,7 @@ pub(super) struct Layout {
     key: Option<usize>,
     headers: Headers,
     partition: Option<usize>,
+    timestamp: Option<usize>,
     tombstone: Option<usize>,
     value: Value,
 }
@@ -82,6 +83,12 @@ impl Layout {
         let kind = "of a type that JSON has";
         let key = find("key", &options.key, &any, kind);
         let partition = find("partition_column", &options.partition_column, &whole, "INT");
+        let timestamp = find(
+            "timestamp_column",
+            &options.timestamp_column,
+            &|kind| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _)),
+            "a TIMESTAMP",
+        );
         let tombstone = find(
             "tombstone_column",
             &options.tombstone_column,
@@ -146,6 +153,7 @@ impl Layout {
             key,
             headers,
             partition,
+            timestamp,
             tombstone,
             value,
         })
@@ -201,6 +209,7 @@ impl Layout {
                 .map(|index| cast(batch.column(index), &DataType::Int32))
                 .transpose()
                 .map_err(SinkError::internal)?,
+            timestamp: self.timestamp.map(|index| batch.column(index)),
             tombstone: self.tombstone.map(|index| batch.column(index)),
             value: match (&self.value, encoder) {
                 (Value::Column(index), _) => Payload::Column(column(*index)?),
@@ -292,6 +301,7 @@ pub(super) struct Records<'a> {
     key: Option<Cell<'a>>,
     headers: Fields<'a>,
     partition: Option<ArrayRef>,
+    timestamp: Option<&'a ArrayRef>,
     tombstone: Option<&'a ArrayRef>,
     value: Payload<'a>,
 }
@@ -307,6 +317,8 @@ pub(super) struct Scratch {
 pub(super) struct Record<'a> {
     pub topic: &'a str,
     pub partition: Option<i32>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Option<OwnedHeaders>,
@@ -334,6 +346,16 @@ impl Records<'_> {
                 number => return Err(format!("its partition is {number}")),
             },
         };
+        let timestamp = match self.timestamp.filter(|column| column.is_valid(row)) {
+            None => None,
+            Some(column) => {
+                let us = column.as_primitive::<TimestampMicrosecondType>().value(row);
+                match us.div_euclid(1000) {
+                    ms @ 0.. => Some(ms),
+                    _ => return Err("its timestamp is before 1970, which Kafka cannot hold".into()),
+                }
+            }
+        };
         let headers = self.headers(row);
         let Scratch { key, value } = scratch;
         let key = self.key.as_ref().and_then(|column| column.bytes(row, key));
@@ -346,7 +368,7 @@ impl Records<'_> {
             Payload::Column(column) => column.bytes(row, value),
             Payload::Encoded(rows) => Some(rows.row(row)),
         };
-        Ok(Record { topic, partition, key, value, headers })
+        Ok(Record { topic, partition, timestamp, key, value, headers })
     }
 
     fn headers(&self, row: usize) -> Option<OwnedHeaders> {

@@ -234,6 +234,7 @@ impl Session {
                 let mut message: BaseRecord<'_, [u8], [u8], usize> =
                     BaseRecord::with_opaque_to(record.topic, number);
                 message.partition = record.partition;
+                message.timestamp = record.timestamp;
                 message.key = record.key;
                 message.payload = record.value;
                 message.headers = record.headers;

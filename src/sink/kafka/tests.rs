@@ -169,6 +169,43 @@ async fn a_column_is_the_value_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_record_may_have_the_time_of_its_row() {
+    let cluster = cluster(&["out"]);
+    let brokers = cluster.bootstrap_servers();
+    let at = |times: Vec<Option<i64>>| -> RecordBatch {
+        let times = TimestampMicrosecondArray::from(times).with_timezone("UTC");
+        batch(vec![("at", Arc::new(times))])
+    };
+    let options =
+        KafkaOptions { timestamp_column: Some("at".into()), ..KafkaOptions::new(&brokers, "out") };
+    let rows = at(vec![Some(1_700_000_000_123_456), None]);
+    write(options.clone(), OutputMode::Append, &[], &rows).await.unwrap().unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .set("group.id", "test")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..2 {
+        list.add_partition_offset("out", partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30), "only {times:?}");
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+        times.push((message.payload().map(<[u8]>::len), message.timestamp().to_millis()));
+    }
+    times.sort();
+    // The time stays in the value, too.
+    assert_eq!(times[1], (Some(35), Some(1_700_000_000_123)));
+    assert!(times[0].1.is_some_and(|now| now > 1_700_000_000_123), "{times:?}");
+    let early = write(options, OutputMode::Append, &[], &at(vec![Some(-1)])).await;
+    assert!(early.unwrap_err().to_string().contains("before 1970"));
+}
+
+#[tokio::test]
 async fn update_mode_writes_the_last_row_of_each_key_only() {
     let cluster = cluster(&["out"]);
     let brokers = cluster.bootstrap_servers();

@@ -12,6 +12,7 @@ mod options;
 mod rows;
 mod table;
 mod vector;
+pub(super) mod whole;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ mod scan;
 mod take;
 #[cfg(test)]
 mod tests;
+pub(super) mod whole;
 
 use std::collections::VecDeque;
 use std::path::Path;

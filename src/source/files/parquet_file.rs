@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -93,6 +94,19 @@ impl ParquetFile {
         self.row += now as u64;
         Some(Ok(batch.slice(0, now)))
     }
+}
+
+/// The columns of a file, as Arrow has them.
+pub(super) fn columns(path: &Path) -> Result<SchemaRef, Unreadable> {
+    let file = File::open(path).map_err(Unreadable::System)?;
+    let loaded = catch_unwind(AssertUnwindSafe(|| {
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        metadata.map_err(broken).map(|metadata| {
+            let micros = micros_for_int96(metadata.schema(), metadata.parquet_schema());
+            micros.unwrap_or_else(|| metadata.schema().clone())
+        })
+    }));
+    loaded.unwrap_or_else(|_| Err(panicked()))
 }
 
 type Opened = (ParquetRecordBatchReader, Conform, u64);

@@ -85,7 +85,7 @@ impl Target {
     }
 
     /// Shows every file that belongs to the source.
-    fn walk(&self, visit: &mut dyn FnMut(PathBuf)) -> io::Result<()> {
+    pub fn walk(&self, visit: &mut dyn FnMut(PathBuf)) -> io::Result<()> {
         let metadata = fs::metadata(&self.root)?;
         if !metadata.is_dir() {
             if self.matcher.is_none() {

@@ -6,6 +6,7 @@ mod calendar;
 mod clock;
 mod collection;
 mod datetime;
+pub(super) mod extremes;
 mod json;
 mod number;
 mod parts;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, StringArray,
 };
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, i256};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, i256};
 use datafusion::common::{Result, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
@@ -46,6 +46,16 @@ pub(super) fn functions() -> Vec<PlainFunction> {
                     texts.as_string::<i32>().iter().map(|text| text.and_then(integer)).collect();
                 wrap(args, Arc::new(numbers))
             },
+        ),
+        // The planner's: CAST of a FLOAT or DOUBLE to text.
+        PlainFunction::new(
+            "double_to_text",
+            |types| match types {
+                [float @ (DataType::Float32 | DataType::Float64)] => Ok(vec![float.clone()]),
+                _ => plan_err!("double_to_text takes a FLOAT or DOUBLE"),
+            },
+            |_| Ok(DataType::Utf8),
+            double_to_text,
         ),
         // The planner's: CAST of text to DECIMAL, which takes exponents.
         PlainFunction::new(
@@ -145,6 +155,17 @@ fn round_half_up(number: f64, digits: i64) -> f64 {
     if !number.is_finite() || digits > 400 || number == 0.0 {
         return number;
     }
+    // Far from the middle between two results binary digits decide as decimal ones do, and a whole
+    // number of up to 15 digits divided by a power of ten is the DOUBLE nearest to the result.
+    if (0..=15).contains(&digits) {
+        let power = 10_f64.powi(digits as i32);
+        let scaled = number * power;
+        let to_middle = (scaled.fract().abs() - 0.5).abs();
+        if scaled.abs() < 1e15 && to_middle > 1e-3 {
+            let rounded = scaled.round() / power;
+            return if rounded == 0.0 { 0.0 } else { rounded };
+        }
+    }
     // `d.ddde±x`: the shortest digits that read back as the number.
     let text = format!("{:e}", number.abs());
     let Some((mantissa, exponent)) = text.split_once('e') else { return number };
@@ -185,6 +206,50 @@ fn round_half_up(number: f64, digits: i64) -> f64 {
     let places = exponent + 1 - text.len() as i64;
     let rounded: f64 = format!("{text}e{places}").parse().unwrap_or(number.abs());
     if number < 0.0 && rounded != 0.0 { -rounded } else { rounded }
+}
+
+fn double_to_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let numbers = array_argument(args, 0)?;
+    let texts: StringArray = match numbers.data_type() {
+        DataType::Float32 => numbers
+            .as_primitive::<Float32Type>()
+            .iter()
+            .map(|number| number.map(|n| java_text(n.into(), &format!("{:e}", n.abs()))))
+            .collect(),
+        DataType::Float64 => numbers
+            .as_primitive::<Float64Type>()
+            .iter()
+            .map(|number| number.map(|n| java_text(n, &format!("{:e}", n.abs()))))
+            .collect(),
+        other => return exec_err!("double_to_text takes a FLOAT or DOUBLE, not {other}"),
+    };
+    wrap(args, Arc::new(texts))
+}
+
+/// A number as Java prints it (`Double.toString`): with an exponent from 10^7 on and below 10^-3,
+/// and always with a digit after the point. `digits` is its absolute value as `d.ddde±x`.
+fn java_text(number: f64, digits: &str) -> String {
+    if number.is_nan() {
+        return "NaN".to_owned();
+    }
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    if number.is_infinite() {
+        return format!("{sign}Infinity");
+    }
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
+    if number != 0.0 && !(1e-3..1e7).contains(&number.abs()) {
+        let point = if mantissa.contains('.') { "" } else { ".0" };
+        return format!("{sign}{mantissa}{point}E{exponent}");
+    }
+    let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    match usize::try_from(exponent) {
+        Ok(exponent) if all.len() <= exponent + 1 => {
+            format!("{sign}{all}{}.0", "0".repeat(exponent + 1 - all.len()))
+        }
+        Ok(exponent) => format!("{sign}{}.{}", &all[..=exponent], &all[exponent + 1..]),
+        Err(_) => format!("{sign}0.{}{all}", "0".repeat(exponent.unsigned_abs() as usize - 1)),
+    }
 }
 
 /// A whole number as Spark reads it from text: spaces around it, a sign, and digits after a point,
@@ -247,6 +312,8 @@ mod tests {
             (1e300, 2, 1e300),
             (1e-300, 2, 0.0),
             (0.1, 1, 0.1),
+            (0.123_456_7, 3, 0.123),
+            (-17.8, 0, -18.0),
         ] {
             let rounded = round_half_up(number, digits);
             assert!(rounded == expected, "{number} to {digits}: {rounded}");
@@ -279,6 +346,28 @@ mod tests {
             ("1e999", None),
         ] {
             assert_eq!(without_exponent(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn doubles_are_printed_as_java_prints_them() {
+        for (number, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (0.001, "0.001"),
+            (0.000_999, "9.99E-4"),
+            (1e-7, "1.0E-7"),
+            (1_234.5, "1234.5"),
+            (1_234_567.0, "1234567.0"),
+            (10_000_000.0, "1.0E7"),
+            (123_456_789.125, "1.23456789125E8"),
+            (-1e20, "-1.0E20"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(java_text(number, &format!("{:e}", number.abs())), text);
         }
     }
 

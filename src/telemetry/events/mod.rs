@@ -16,6 +16,7 @@ mod kafka;
 mod query;
 mod sink;
 mod source;
+mod table;
 
 pub use actors::{
     ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
@@ -35,6 +36,7 @@ pub use source::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, PartitionActive, PartitionIdle,
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
+pub use table::{TableFailed, TableLoaded, TableRecovered};
 
 #[cfg(test)]
 mod tests;

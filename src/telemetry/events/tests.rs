@@ -56,6 +56,9 @@ fn everything() {
     let (pipeline, source, query, sink) = ("weblogs", "logs", "traffic", "gold");
     let partitions: [Arc<str>; 2] = ["web-logs-0".into(), "web-logs-1".into()];
     ConfigLoaded { path: "weblogs.toml", pipelines: 1, sources: 1, queries: 1, sinks: 1 }.emit();
+    TableFailed { pipeline, table: "devices", reason: "content", error: &"line 3" }.emit();
+    TableRecovered { pipeline, table: "devices" }.emit();
+    TableLoaded { pipeline, table: "devices", rows: 3, bytes: 100, took: ms(2) }.emit();
     PipelineStateChanged { pipeline, from: None, to: PipelineState::Starting }.emit();
     let from = Some(PipelineState::Starting);
     PipelineStateChanged { pipeline, from, to: PipelineState::Running }.emit();

@@ -31,6 +31,7 @@ pub const LABELS: &[(&str, &str)] = &[
         "state of a pipeline: `starting`, `running`, `restarting`, `stopping`, `stopped`, `failed`",
     ),
     ("status", "HTTP status code"),
+    ("table", "name of a static table in the configuration"),
     ("version", "version of Millpond"),
 ];
 
@@ -215,6 +216,29 @@ table! {
     CHECKPOINT_AGE = Gauge(Unit::Seconds)
         "millpond_checkpoint_age_seconds" ["pipeline"],
         "Time since the last epoch became durable.";
+
+    // Static tables.
+    TABLE_LOADS = Counter(Unit::Count("loads"))
+        "millpond_table_loads_total" ["pipeline", "table"],
+        "Times that the table was read, at the start and because it had changed.";
+    TABLE_FAILURES = Counter(Unit::Count("failures"))
+        "millpond_table_failures_total" ["pipeline", "table", "reason"],
+        "Times that the table could not be read; queries keep the rows they have.";
+    TABLE_LOAD_SECONDS = Histogram(Unit::Seconds)
+        "millpond_table_load_duration_seconds" ["pipeline", "table"] in LONG,
+        "Time to read the table.";
+    TABLE_LOADED = Gauge(Unit::UnixSeconds)
+        "millpond_table_loaded_timestamp_seconds" ["pipeline", "table"],
+        "When the table was last read.";
+    TABLE_ROWS = Gauge(Unit::Count("rows"))
+        "millpond_table_rows" ["pipeline", "table"],
+        "Rows of the table that are held in memory.";
+    TABLE_BYTES = Gauge(Unit::Bytes)
+        "millpond_table_memory_bytes" ["pipeline", "table"],
+        "Memory of the table's rows, without the indexes of the queries that join with it.";
+    TABLE_FAILING = Gauge(Unit::Flag("failing"))
+        "millpond_table_failing" ["pipeline", "table"],
+        "Whether the last look at the table failed, so that its rows may be out of date.";
 
     // Sinks.
     SINK_COMMITS = Counter(Unit::Count("commits"))

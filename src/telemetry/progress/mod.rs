@@ -12,6 +12,7 @@ mod readiness;
 mod report;
 mod sink;
 mod source;
+mod table;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,10 +28,11 @@ pub use readiness::{Check, Readiness};
 pub use report::{
     CheckpointReport, DetectorReport, DurationReport, EventTimeReport, FaultReport,
     PartitionReport, PipelineReport, QueryReport, RetryReport, SinkReport, SourceReport,
-    StateReport,
+    StateReport, TableReport,
 };
 pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
+pub use table::TableProgress;
 
 use anomaly::RecentAnomalies;
 use source::{Maybe, sum_known};
@@ -101,6 +103,7 @@ pub struct PipelineProgress {
     life: Mutex<Life>,
     checkpoint: Mutex<Checkpoint>,
     sources: Members<SourceProgress>,
+    tables: Members<TableProgress>,
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
@@ -181,6 +184,7 @@ impl PipelineProgress {
                 error: None,
             }),
             sources: Members::new(),
+            tables: Members::new(),
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
@@ -196,6 +200,11 @@ impl PipelineProgress {
     /// The source of this name, added if it is new. Keep the handle.
     pub fn source(&self, name: &str) -> Arc<SourceProgress> {
         self.sources.get_or_add(name, || SourceProgress::new(name, Now::read()))
+    }
+
+    /// The static table of this name, added if it is new. Keep the handle.
+    pub fn table(&self, name: &str) -> Arc<TableProgress> {
+        self.tables.get_or_add(name, || TableProgress::new(name))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -375,6 +384,7 @@ impl PipelineProgress {
     fn snapshot_at(&self, now: Now) -> PipelineReport {
         let sources: Vec<SourceReport> =
             self.sources.list().iter().map(|source| source.report(now)).collect();
+        let tables = self.tables.list().iter().map(|table| table.report()).collect();
         let queries = self.queries.list().iter().map(|query| query.report(now)).collect();
         let sinks = self.sinks.list().iter().map(|sink| sink.report()).collect();
         let detectors = self.detectors.list().iter().map(|detector| detector.report()).collect();
@@ -407,6 +417,7 @@ impl PipelineProgress {
             readiness: self.readiness_at(now),
             checkpoint,
             sources,
+            tables,
             queries,
             sinks,
             detectors,

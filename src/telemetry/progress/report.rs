@@ -54,6 +54,8 @@ pub struct PipelineReport {
     pub checkpoint: CheckpointReport,
     /// Its sources.
     pub sources: Vec<SourceReport>,
+    /// Its static tables.
+    pub tables: Vec<TableReport>,
     /// Its queries.
     pub queries: Vec<QueryReport>,
     /// Its sinks.
@@ -179,6 +181,31 @@ pub struct PartitionReport {
     pub event_time: EventTimeReport,
     /// Whether the watermark goes on without it.
     pub idle: bool,
+}
+
+/// Where a static table stands.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableReport {
+    /// The table's name.
+    pub name: Arc<str>,
+    /// The kind of table.
+    #[serde(rename = "type")]
+    pub kind: Arc<str>,
+    /// Where it is.
+    pub description: Arc<str>,
+    /// Its rows.
+    pub num_rows: u64,
+    /// The memory that they take, without the indexes of the queries that join with them.
+    pub memory_used_bytes: u64,
+    /// How often it was read.
+    pub num_loads: u64,
+    /// When it was last read.
+    pub loaded_at: Option<EventTime>,
+    /// How long that took.
+    pub load_ms: Option<u64>,
+    /// Why the last look at it failed, if it did; the rows are those from before.
+    pub error: Option<String>,
 }
 
 /// Where a query stands.
