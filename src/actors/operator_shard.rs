@@ -114,7 +114,8 @@ impl OperatorShard {
             self.progress.windows_closed(closed.windows);
         }
         self.send(&out)?;
-        self.fanout.watermark(reached);
+        // What follows goes by another: rows of a join may have waited here.
+        self.fanout.watermark(self.operator.output_watermark().unwrap_or(reached));
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! The command line, one file a subcommand.
 
 pub mod demo;
+pub mod explain;
 pub mod generate;
 pub mod run;
+pub mod test;
 pub mod validate;
 
 mod daemon;
@@ -26,6 +28,8 @@ Exit status: 0 done or stopped as asked, 1 failed, 2 wrong usage or configuratio
 
 First look:  millpond demo
 Then:        millpond validate config/weblogs.toml
+             millpond explain config/weblogs.toml
+             millpond test config/clicks.toml
              millpond run config/weblogs.toml";
 
 /// A streaming lakehouse in one daemon
@@ -45,6 +49,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Run(run::RunArgs),
     Validate(validate::ValidateArgs),
+    Test(test::TestArgs),
+    Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
 }
 
@@ -55,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::execute(args),
         Command::Run(args) => run::execute(args),
         Command::Validate(args) => validate::execute(args),
+        Command::Test(args) => test::execute(args),
+        Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
     };
     result.unwrap_or_else(|error| {

@@ -156,6 +156,20 @@ impl Graph {
         outputs
     }
 
+    /// The queries that a query's rows have come through: those it reads, those that they read, and
+    /// itself.
+    pub fn queries_behind(&self, query: usize) -> BTreeSet<usize> {
+        let mut behind = BTreeSet::from([query]);
+        for feed in &self.queries[query].feeds {
+            if let Origin::Query(name) = &feed.from
+                && let Some(upstream) = self.by_name.get(name)
+            {
+                behind.extend(self.queries_behind(*upstream));
+            }
+        }
+        behind
+    }
+
     /// The columns of a source that some query reads, as indexes into its schema.
     pub fn reads(&self, source: usize) -> BTreeSet<usize> {
         self.queries.iter().flat_map(|query| query.reads(&self.sources[source])).collect()

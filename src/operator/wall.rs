@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::event_time::wall_now_us;
 
 /// Gives the time in microseconds since the Unix epoch; tests put in one that they move.
 #[derive(Clone)]
@@ -13,10 +14,7 @@ pub(crate) struct WallClock {
 impl WallClock {
     /// The system's clock.
     pub(crate) fn system() -> Self {
-        Self::from_fn(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
-        })
+        Self::from_fn(wall_now_us)
     }
 
     /// A clock of the caller's.

@@ -230,7 +230,7 @@ async fn rows(state: State, name: web::Path<String>) -> HttpResponse {
     let head = json!({
         "query": &**name,
         "epoch": held.marker.as_ref().map(|marker| marker.epoch),
-        "updatedAt": held.updated_at.map(|time| chrono::DateTime::<chrono::Utc>::from(time)),
+        "updatedAt": held.updated_at.map(chrono::DateTime::<chrono::Utc>::from),
         "dropped": held.dropped,
         "columns": columns,
     });

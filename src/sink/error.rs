@@ -75,16 +75,16 @@ pub enum SinkError {
     #[error(
         "fenced: {target} has {} as the last epoch of this sink where {} was expected: another \
          daemon is writing in its name, and this one has to stop",
-        shown(found),
-        shown(expected)
+        shown(found.as_deref()),
+        shown(expected.as_deref())
     )]
     Fenced {
         /// The target, in words.
         target: String,
         /// What this daemon left or found there.
-        expected: Option<Marker>,
+        expected: Option<Box<Marker>>,
         /// What is there now; `None`: it is not known who.
-        found: Option<Marker>,
+        found: Option<Box<Marker>>,
     },
 
     /// The target holds more of this sink than the checkpoint knows of.
@@ -93,7 +93,7 @@ pub enum SinkError {
          another daemon has the same name. Going on would write rows twice. Bring the checkpoint \
          back, or start once with --resume-from-table: the target is then taken as it is, and what \
          is read again is written again",
-        shown(&Some(found.clone())), match known {
+        shown(Some(found)), match known {
             Some(epoch) => format!("ends at epoch {epoch}"),
             None => "knows nothing of it".to_owned(),
         }
@@ -195,7 +195,7 @@ fn list(items: &[String]) -> String {
     items.iter().map(|item| format!("\n  - {item}")).collect()
 }
 
-fn shown(marker: &Option<Marker>) -> String {
+fn shown(marker: Option<&Marker>) -> String {
     match marker {
         None => "nothing that is known".to_owned(),
         Some(marker) => format!("epoch {} of ledger {}", marker.epoch, marker.instance),
@@ -250,7 +250,7 @@ mod tests {
         let fenced = SinkError::Fenced {
             target: "the topic out".into(),
             expected: None,
-            found: Some(found),
+            found: Some(Box::new(found)),
         };
         assert!(fenced.is_fenced() && fenced.is_refusal() && !fenced.is_transient());
     }

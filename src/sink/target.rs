@@ -169,8 +169,8 @@ impl TargetContext {
         } else {
             Err(SinkError::Fenced {
                 target: target.to_owned(),
-                expected: expected.clone(),
-                found: found.clone(),
+                expected: expected.clone().map(Box::new),
+                found: found.clone().map(Box::new),
             })
         }
     }

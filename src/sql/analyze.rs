@@ -86,6 +86,9 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::yes(Expr::ScalarFunction(function)))
         }
+        Expr::ScalarFunction(function) if function.func.name() == "round" => {
+            rounded(function, schema)
+        }
         Expr::Literal(ScalarValue::Int64(Some(number)), metadata) => {
             Ok(match i32::try_from(number) {
                 Ok(number) => {
@@ -105,7 +108,9 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 && (is_decimal(&right_type) || right_type.is_integer())
                 || is_decimal(&right_type) && left_type.is_integer();
             let divided = if decimal {
-                binary(*left, Operator::Divide, null_if_zero(*right, &right_type))
+                let sides = vec![as_decimal(*left, &left_type), as_decimal(*right, &right_type)];
+                let function = Functions::get().scalar("decimal_divide")?;
+                Expr::ScalarFunction(ScalarFunction::new_udf(function, sides))
             } else {
                 let double = |expr, data_type: &DataType| match data_type {
                     DataType::Float64 => expr,
@@ -130,6 +135,55 @@ fn before_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `round` of a DOUBLE goes by its decimal digits, and that of a DECIMAL has as many as asked for.
+fn rounded(mut function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let digits = match function.args.get(1) {
+        None => Some(0),
+        Some(Expr::Literal(ScalarValue::Int32(Some(digits)), _)) => Some(i64::from(*digits)),
+        Some(Expr::Literal(ScalarValue::Int64(Some(digits)), _)) => Some(*digits),
+        Some(_) => None,
+    };
+    let Some(number) = function.args.first() else {
+        return Ok(Transformed::no(Expr::ScalarFunction(function)));
+    };
+    let data_type = number.get_type(schema)?;
+    match (&data_type, digits) {
+        (DataType::Float64, _) => {
+            if function.args.len() == 1 {
+                function.args.push(lit(0_i64));
+            }
+            function.func = Functions::get().scalar("round_double")?;
+            Ok(Transformed::yes(Expr::ScalarFunction(function)))
+        }
+        (DataType::Decimal128(precision, scale), Some(digits))
+            if digits >= 0 && digits < i64::from(*scale) =>
+        {
+            // One digit more before the point: 9.99 is rounded to 10.0.
+            let whole = i64::from(*precision) - i64::from(*scale) + 1;
+            let precision = u8::try_from((whole + digits).min(38)).unwrap_or(38);
+            // It is smaller than a scale.
+            let rounded = DataType::Decimal128(precision, digits as i8);
+            Ok(Transformed::yes(try_cast(number.clone(), rounded)))
+        }
+        _ => Ok(Transformed::no(Expr::ScalarFunction(function))),
+    }
+}
+
+/// A whole number as the DECIMAL that Spark takes it for; literals have as many digits as they show.
+fn as_decimal(expr: Expr, data_type: &DataType) -> Expr {
+    let digits = match (&expr, data_type) {
+        (_, DataType::Decimal128(_, _)) => return expr,
+        (Expr::Literal(value, _), _) => {
+            u8::try_from(value.to_string().trim_start_matches('-').len()).unwrap_or(20)
+        }
+        (_, DataType::Int8) => 3,
+        (_, DataType::Int16) => 5,
+        (_, DataType::Int32) => 10,
+        _ => 20,
+    };
+    try_cast(expr, DataType::Decimal128(digits.clamp(1, 38), 0))
 }
 
 /// `approx_distinct` of a type that it cannot hash: of its text instead, which differs when the
@@ -160,9 +214,25 @@ fn after_coercion(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     let is_micros = matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)));
     let rewritten = match &to {
+        DataType::Utf8 if matches!(from, DataType::Float32 | DataType::Float64) => {
+            function("double_to_text", vec![*expr])?
+        }
         DataType::Utf8 if is_micros => function("timestamp_to_string", vec![*expr])?,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64
+            if from.is_string() =>
+        {
+            let number = function("text_to_integer", vec![try_cast(*expr, DataType::Utf8)])?;
+            if to == DataType::Int64 { number } else { try_cast(number, to) }
+        }
+        DataType::Decimal128(_, _) if from.is_string() => {
+            let text = function("text_without_exponent", vec![try_cast(*expr, DataType::Utf8)])?;
+            try_cast(text, to)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) if from.is_string() => {
+            function("to_timestamp", vec![try_cast(*expr, DataType::Utf8)])?
+        }
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 if is_micros => {
-            let seconds = function("unix_timestamp", vec![*expr])?;
+            let seconds = function("whole_seconds", vec![*expr])?;
             if to == DataType::Int64 { seconds } else { try_cast(seconds, to) }
         }
         DataType::Float32 | DataType::Float64 if is_micros => {

@@ -50,6 +50,7 @@ mod window_clause;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
@@ -58,6 +59,7 @@ pub use bind::BoundMap;
 pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
+pub(crate) use error::suggestion;
 pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
@@ -68,6 +70,7 @@ pub use planner::plan;
 #[cfg(test)]
 pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
+pub(crate) use show::duration;
 pub use static_table::StaticTable;
 
 use crate::event_time::Windows;
@@ -150,6 +153,11 @@ impl QueryPlan {
 
     /// The tables that do not stream, by name, which the query joins.
     pub fn tables(&self) -> BTreeSet<String> {
+        self.static_tables().map(|table| table.name().to_owned()).collect()
+    }
+
+    /// The same, as the query looks them up; one may come more than once.
+    pub fn static_tables(&self) -> impl Iterator<Item = &Arc<StaticTable>> {
         let steps = self.feeds.iter().flat_map(|feed| &feed.chain.steps);
         steps
             .filter_map(|step| match &step.kind {
@@ -157,8 +165,7 @@ impl QueryPlan {
                 _ => None,
             })
             .flatten()
-            .map(|part| part.table.name().to_owned())
-            .collect()
+            .map(|part| &part.table)
     }
 
     /// The columns of `source` that have to be decoded for this query, as indexes into its schema.

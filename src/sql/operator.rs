@@ -23,7 +23,7 @@ pub struct OperatorPlan {
     /// How many inputs it has.
     pub inputs: usize,
     /// How far, in microseconds, the operator stays behind the watermark of its inputs, because
-    /// their rows do: those of a join may have waited for each other.
+    /// the times that it goes by do: `ts - INTERVAL 1 HOUR`, or a window's start.
     pub(crate) behind_us: i64,
 }
 
@@ -134,6 +134,10 @@ impl Operator for Behind {
 
     fn watermark(&self) -> Option<i64> {
         self.operator.watermark().map(|own| self.ahead(own))
+    }
+
+    fn output_watermark(&self) -> Option<i64> {
+        self.operator.output_watermark().map(|own| self.ahead(own))
     }
 }
 

@@ -60,6 +60,8 @@ fn plan_here(request: &QueryRequest<'_>, catalog: &Catalog<'_>) -> Result<QueryP
         .sql_statement_to_plan(statement)
         .and_then(storable_output)
         .and_then(|planned| analyze(planned, &context.shared_options()))
+        // Coercion may have given functions other types.
+        .and_then(storable_output)
         .map_err(|error| planning_error(&error, &landmarks))?;
     unique_names(planned.schema())?;
 

@@ -68,6 +68,7 @@ impl Functions {
             // Its `avg` and `try_sum` are DataFusion's with less type support.
             spark.into_iter().filter(|f| matches!(f.name(), "collect_list" | "collect_set")),
         );
+        let all = all.chain(functions::extremes::aggregates());
         for function in all {
             for name in std::iter::once(function.name())
                 .chain(function.aliases().iter().map(String::as_str))

@@ -207,7 +207,7 @@ pub(super) fn window_call(time: &str, windows: &Windows) -> String {
 }
 
 /// Microseconds as SQL writes a duration: `1 hour 30 minutes`.
-pub(super) fn duration(us: i64) -> String {
+pub(crate) fn duration(us: i64) -> String {
     const UNITS: [(&str, i64); 6] = [
         ("day", 86_400_000_000),
         ("hour", 3_600_000_000),

@@ -279,9 +279,25 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
             "date_add" | "date_sub" | "dateadd" | "add_months" | "shiftleft" | "shiftright",
             Some(args),
         ) => {
-            let args = args.iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(int(arg))));
+            let dates = !name.starts_with("shift");
+            let args = args.iter().enumerate().map(|(index, arg)| {
+                let arg = if index == 0 && dates { date(arg) } else { int(arg) };
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))
+            });
             set_args(function, args.collect());
         }
+        // A TIMESTAMP or text stands for its day.
+        ("last_day" | "next_day" | "trunc", Some([day, rest @ ..])) => {
+            let args = std::iter::once(date(day)).chain(rest.iter().cloned());
+            let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+            set_args(function, args.collect());
+        }
+        ("datediff" | "date_diff", Some([end, start])) => {
+            let args = [date(end), date(start)];
+            let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+            set_args(function, args.to_vec());
+        }
+        ("array_remove", Some(_)) => rename(function, "array_remove_all"),
         ("sort_array", Some([list])) => {
             return Ok(Some(sorted(list, "ASC", "NULLS FIRST", span)));
         }
@@ -399,6 +415,10 @@ fn respelled_function(function: &mut Function, span: Span) -> Result<Option<Expr
         _ => {}
     }
     Ok(None)
+}
+
+fn date(arg: &Expr) -> Expr {
+    try_cast(arg.clone(), DataType::Date)
 }
 
 fn sorted(list: &Expr, order: &str, nulls: &str, span: Span) -> Expr {

@@ -76,7 +76,7 @@ fn feed(dir: PathBuf, over: Arc<AtomicBool>) -> thread::JoinHandle<()> {
             for id in file * ROWS..(file + 1) * ROWS {
                 text.push_str(&reading_line(id));
                 // One in ten comes twice, some in the next file.
-                if hash(id ^ 0x77) % 10 == 0 {
+                if hash(id ^ 0x77).is_multiple_of(10) {
                     text.push_str(&reading_line(id.saturating_sub(hash(id) % ROWS)));
                 }
                 if let Some((second, line)) = payment(id) {

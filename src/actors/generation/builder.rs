@@ -19,7 +19,7 @@ use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::ActorStarted;
 
 use super::readers::ReaderParts;
-use super::wiring::{Inputs, Receiver, Wiring};
+use super::wiring::{Inputs, Wiring};
 use super::*;
 
 /// Spawns the actors. `splits` has one for each partition of `assigned`, in order.

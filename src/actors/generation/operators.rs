@@ -11,7 +11,7 @@ use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
 };
-use crate::actors::child::{ActorName, Health};
+use crate::actors::child::ActorName;
 use crate::actors::delta_committer::{DeltaCommitter, Work};
 use crate::actors::fanout::{Fanout, Shown};
 use crate::actors::flow::{InputId, Outlet};

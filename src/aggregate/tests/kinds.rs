@@ -223,12 +223,15 @@ impl Engine<'_> {
     }
 }
 
+/// A window, if there are windows, and a key.
+type Group = (Option<(i64, i64)>, Key);
+
 /// Groups, each with all its rows.
 struct Model {
     windows: Windows,
     mode: OutputMode,
-    groups: BTreeMap<(Option<(i64, i64)>, Key), Vec<Row>>,
-    changed: BTreeSet<(Option<(i64, i64)>, Key)>,
+    groups: BTreeMap<Group, Vec<Row>>,
+    changed: BTreeSet<Group>,
     watermark: i64,
     output: Vec<Output>,
     late: u64,

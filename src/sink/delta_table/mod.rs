@@ -70,7 +70,7 @@ pub struct DeltaTableTarget {
 enum Way {
     Append(Box<DeltaWriter>),
     Replace(Box<DeltaWriter>),
-    Merge(Merger),
+    Merge(Box<Merger>),
 }
 
 impl DeltaTableTarget {
@@ -95,7 +95,7 @@ impl DeltaTableTarget {
             }
             OutputMode::Update => {
                 table.may_remove()?;
-                Way::Merge(Merger::new(&context, &table, &spec)?)
+                Way::Merge(Box::new(Merger::new(&context, &table, &spec)?))
             }
         };
         let application = format!("millpond/{}/{}", context.pipeline, context.sink);

@@ -205,7 +205,9 @@ async fn a_crash_anywhere_applies_each_epoch_once() {
         vec![],
         vec![(1, "f"), (4, "g")],
     ];
-    let all: &[(OutputMode, &[&str], &[(i64, &str)])] = &[
+    /// A mode, the fail points on its way, and what is in the table in the end.
+    type Way<'a> = (OutputMode, &'a [&'a str], &'a [(i64, &'a str)]);
+    let all: &[Way<'_>] = &[
         (
             OutputMode::Update,
             &["delta_table::merge", "delta_table::merged"],

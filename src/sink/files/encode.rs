@@ -21,7 +21,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// A file that rows are being written to.
 pub(super) enum FileEncoder {
-    Text(TextEncoder),
+    Text(Box<TextEncoder>),
     Parquet(Box<ArrowWriter<File>>),
 }
 
@@ -133,7 +133,7 @@ impl FileEncoder {
         if !piece.is_empty() {
             piece.push(b'\n');
         }
-        Ok(Self::Text(TextEncoder { out, encoder, piece }))
+        Ok(Self::Text(Box::new(TextEncoder { out, encoder, piece })))
     }
 
     pub fn write(&mut self, rows: &RecordBatch) -> Result<(), io::Error> {

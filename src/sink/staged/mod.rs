@@ -195,8 +195,8 @@ impl StagedSink {
             {
                 return Err(SinkError::Fenced {
                     target: self.target.address(),
-                    expected: Some(self.context.marker(epoch, &staged.token)),
-                    found: Some(marker),
+                    expected: Some(Box::new(self.context.marker(epoch, &staged.token))),
+                    found: Some(Box::new(marker)),
                 });
             }
             Some(marker) => marker.instance == self.context.instance && marker.epoch > epoch,

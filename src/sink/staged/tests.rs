@@ -248,7 +248,7 @@ proptest! {
         let found = pairs(rows.kept_batches(&kept).unwrap().map(Result::unwrap));
         let all: Vec<Pair> = batches.concat();
         let key = |row: &Pair| {
-            (keys.contains(&0).then(|| row.0), keys.contains(&1).then(|| row.1.clone()))
+            (keys.contains(&0).then_some(row.0), keys.contains(&1).then(|| row.1.clone()))
         };
         let mut last = BTreeMap::new();
         for (place, row) in all.iter().enumerate() {

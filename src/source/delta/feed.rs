@@ -307,7 +307,7 @@ impl Reader {
                 Some(column) => changed(&before.logical, &column.data_type, declared.data_type()),
             });
         }
-        if metadata.partition_columns() != &self.feed.shape.partition_by {
+        if *metadata.partition_columns() != self.feed.shape.partition_by {
             changes.push("it is partitioned by other columns".to_owned());
         }
         if !changes.is_empty() {

@@ -91,7 +91,7 @@ pub(super) fn inline(encoded: &str, size: usize) -> Result<Vec<u8>, String> {
 
 /// Z85 (<https://rfc.zeromq.org/spec/32/>): five characters for four bytes.
 fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
-    if text.len() % 5 != 0 {
+    if !text.len().is_multiple_of(5) {
         return Err("its text is not base 85".to_owned());
     }
     let mut bytes = Vec::with_capacity(text.len() / 5 * 4);

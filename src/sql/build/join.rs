@@ -377,18 +377,17 @@ fn side_time(flow: &Flow, bounded: Option<&Expr>) -> Option<SideTime> {
     Some(SideTime { expr, mark })
 }
 
-/// What is known of one side's columns as event time after the join: a row may have waited.
+/// What is known of one side's columns as event time after the join. That a row may have waited
+/// there is in the watermark that the join passes on.
 fn marks_behind(
     flow: &Flow,
     behind: i64,
     keep: Option<i64>,
     time: Option<&SideTime>,
 ) -> Vec<Option<Mark>> {
-    let (Some(keep), Some(time)) = (keep, time) else {
+    let (Some(_), Some(time)) = (keep, time) else {
         return vec![None; flow.schema.fields().len()];
     };
-    // It is kept until the operator's watermark is after its time plus `keep`.
-    let waited = behind.saturating_add(keep.max(0)).saturating_add(1);
     flow.marks()
         .into_iter()
         .zip(flow.schema.columns())
@@ -397,7 +396,7 @@ fn marks_behind(
             let column = Expr::Column(column);
             let same = column == time.expr
                 || matches!(&time.expr, Expr::ScalarFunction(f) if f.args.first() == Some(&column));
-            same.then_some(Mark { lag: mark.lag.max(0).max(waited), ..mark })
+            same.then_some(Mark { lag: mark.lag.max(behind), ..mark })
         })
         .collect()
 }

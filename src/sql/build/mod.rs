@@ -10,6 +10,7 @@ mod bounds;
 mod dedup;
 mod finish;
 mod join;
+mod panes;
 mod state;
 
 use std::sync::Arc;

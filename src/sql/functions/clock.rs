@@ -3,7 +3,6 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
@@ -12,6 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::calendar::split;
+use crate::event_time::wall_now_us;
 use crate::sql::registry::timestamp_type;
 
 /// The time of the batch at hand, in microseconds; shared by all expressions of one bound query,
@@ -22,9 +22,8 @@ pub(crate) struct BatchClock(Arc<AtomicI64>);
 impl BatchClock {
     /// Takes the wall clock's time for the batch that comes next.
     pub(crate) fn tick(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Relaxed: one thread evaluates a bound query; nothing else is ordered by it.
-        self.0.store(i64::try_from(now.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.0.store(wall_now_us(), Ordering::Relaxed);
     }
 
     fn now(&self) -> i64 {

@@ -45,6 +45,20 @@ pub(super) fn functions() -> Vec<PlainFunction> {
         )
         .aliases(&["to_unix_timestamp"])
         .check(|args| check_pattern("unix_timestamp", args.get(1))),
+        // The planner's: CAST of a TIMESTAMP to a number, which rounds towards the past.
+        PlainFunction::new(
+            "whole_seconds",
+            |types| match types {
+                [time] => Ok(vec![time_argument("a cast", time)?]),
+                other => wrong_count("a cast", "one TIMESTAMP", other.len()),
+            },
+            |_| Ok(DataType::Int64),
+            |args| {
+                let seconds: PrimitiveArray<Int64Type> =
+                    times(args)?.unary(|micros| micros.div_euclid(1_000_000));
+                wrap(args, Arc::new(seconds))
+            },
+        ),
         PlainFunction::new("date_trunc", unit_and_time, |_| Ok(timestamp_type()), date_trunc)
             .check(check_unit),
         PlainFunction::new(
@@ -273,8 +287,8 @@ fn to_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 fn unix_timestamp(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let seconds: PrimitiveArray<Int64Type> =
-        times(args)?.unary(|micros| micros.div_euclid(1_000_000));
+    // As Spark's, it cuts off towards 1970; a CAST rounds towards the past.
+    let seconds: PrimitiveArray<Int64Type> = times(args)?.unary(|micros| micros / 1_000_000);
     wrap(args, Arc::new(seconds))
 }
 

@@ -6,7 +6,9 @@ mod calendar;
 mod clock;
 mod collection;
 mod datetime;
+pub(super) mod extremes;
 mod json;
+mod number;
 mod parts;
 mod pattern;
 mod reading;
@@ -37,6 +39,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .chain(window::functions())
         .chain(collection::functions())
         .chain(json::functions())
+        .chain(number::functions())
         .chain([div()]);
     plain
         .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))

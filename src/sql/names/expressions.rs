@@ -56,7 +56,7 @@ impl Names<'_> {
             return Ok(Expr::Identifier(ident.clone()));
         }
         // A lambda's parameter hides everything; a column hides an alias.
-        if self.parameters.iter().any(|parameter| *parameter == ident.value) {
+        if self.parameters.contains(&ident.value) {
             return Ok(Expr::Identifier(ident.clone()));
         }
         if let Some(column) = self.scope.column(ident)? {

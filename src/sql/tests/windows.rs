@@ -174,8 +174,8 @@ fn what_modes_do_not_allow() {
         ("SELECT ad FROM clicks", OutputMode::Complete, None, "without an aggregation"),
         (nested.as_str(), OutputMode::Update, Some((1, 92)), "several aggregations"),
         (nested.as_str(), OutputMode::Complete, Some((1, 92)), "several aggregations"),
-        (join, OutputMode::Complete, Some((1, 34)), "only in append mode"),
-        (left.as_str(), OutputMode::Update, Some((1, 39)), "only in append mode"),
+        (join, OutputMode::Complete, Some((1, 32)), "only in append mode"),
+        (left.as_str(), OutputMode::Update, Some((1, 37)), "only in append mode"),
         (
             "SELECT count(*) AS n FROM clicks GROUP BY session_window(ts, '1 second')",
             OutputMode::Append,

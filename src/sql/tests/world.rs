@@ -181,7 +181,7 @@ impl World {
     /// With the sources that most tests read: all with a delay of 10 seconds on `ts`, but for
     /// `plain`, which has no watermark.
     pub(super) fn usual() -> Self {
-        let mut world = Self::new()
+        let world = Self::new()
             .source("clicks", "ts ts, user s, ad n", Some(10))
             .source("impressions", "ts ts, site s, ad n", Some(10))
             .source("words", "ts ts, value s, tags l, extra m, User u", Some(10))

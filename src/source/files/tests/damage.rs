@@ -149,7 +149,7 @@ fn a_file_that_may_not_be_read_is_a_dead_letter() {
     let place = Place::new();
     let path = place.write_aged("1.json", "one\n", 2);
     place.write_aged("2.json", "two\n", 1);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         return; // root may read anything
     }

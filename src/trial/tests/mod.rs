@@ -1,0 +1,4 @@
+//! Trials of whole pipelines.
+
+mod conformance;
+mod units;
