@@ -93,10 +93,7 @@ impl StartError {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
             // Whoever writes the table may put it there, or right.
-            Self::Kafka(_)
-            | Self::Table { .. }
-            | Self::AssignmentChanged
-            | Self::Stopping => true,
+            Self::Kafka(_) | Self::Table { .. } | Self::AssignmentChanged | Self::Stopping => true,
             Self::Source { error, .. } => error.is_transient(),
             Self::Sink(error) => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,
