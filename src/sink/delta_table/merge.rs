@@ -109,17 +109,29 @@ impl Merger {
         })
     }
 
-    /// Merges the last row of each key, in one commit with `transactions`.
+    /// Merges the last row of each key, in one commit with `transactions`, provided that the table
+    /// has the versions in `expected`.
     pub async fn merge(
         &self,
         mut delta: DeltaTable,
         rows: &StagedRows,
         transactions: Vec<(String, i64)>,
+        expected: &[(String, Option<i64>)],
     ) -> Result<Merged, SinkError> {
         let trouble = |e| SinkError::from(LakeError::from_delta("read the log of", &self.table, e));
         // What the last commit returned would be replayed longer and longer; reading the log's
         // newest checkpoint is not.
         delta.update_state().await.map_err(trouble)?;
+        // From this version on it is Delta that notices another commit of the same transactions;
+        // what came before it was looked up earlier than this.
+        let snapshot = delta.snapshot().map_err(trouble)?.snapshot().clone();
+        for (app, version) in expected {
+            let log = delta.log_store();
+            let now = snapshot.transaction_version(log.as_ref(), app).await.map_err(trouble)?;
+            if now != *version {
+                return Err(LakeError::Conflict { table: self.table.clone(), attempts: 1 }.into());
+            }
+        }
         let kept = rows.last_of_each(&self.keys)?;
         let batches: Vec<RecordBatch> = rows
             .kept_batches(&kept)?

@@ -2,9 +2,10 @@
 //!
 //! - **Update**: the last row of each key in the epoch is merged into the table (`MERGE ... WHEN
 //!   MATCHED UPDATE WHEN NOT MATCHED INSERT`). NULL in a key matches NULL. Where partition columns
-//!   are among the keys, only the partitions that the epoch's rows name are read; of the others,
-//!   files are passed over by their statistics of the key columns. A key must not stand in the
-//!   table twice.
+//!   are among the keys, only the partitions that the epoch's rows name are read. Of what is left,
+//!   files are passed over by their statistics of those key columns that are no structs; of a
+//!   `window` struct they are not, so that a table which grows for long wants a partition column, or
+//!   `window.start` as a column of its own, among its keys. A key must not stand in the table twice.
 //! - **Complete**: the epoch's rows replace all rows of the table, in one commit.
 //! - **Append**: they are added.
 //!
@@ -18,8 +19,10 @@
 //! - **Killed between the commit and our knowing it**, or a store that never says how a commit went:
 //!   the versions are read before each attempt, and an epoch whose token is there is not committed
 //!   again.
-//! - **A second daemon**: both write the same transactions, and Delta takes only one of two commits
-//!   that do, so that the loser reads the versions again, finds the other's and is fenced.
+//! - **A second daemon**: both write the same transactions. The versions that an epoch was held
+//!   against are checked once more in the very version of the table that its commit follows, and
+//!   Delta takes only one of two commits that set the same transactions; the loser reads the versions
+//!   again, finds the other's and is fenced.
 //! - **A lost or older checkpoint**: the versions are of another ledger or ahead of this one's, and
 //!   opening is refused.
 //! - **Other writers** of the same table: a merge that read files which they changed is repeated on
@@ -65,6 +68,9 @@ pub struct DeltaTableTarget {
     /// Files of an epoch whose commit failed, so that trying again does not write them again.
     prepared: Option<(u64, String, Vec<Add>)>,
 }
+
+/// Transactions' identifiers and the versions that the table has of them.
+type Versions = Vec<(String, Option<i64>)>;
 
 /// How rows get into the table.
 enum Way {
@@ -124,20 +130,28 @@ impl DeltaTableTarget {
     }
 
     pub(super) async fn marker(&mut self) -> Result<Option<Marker>, SinkError> {
+        Ok(self.found().await?.0)
+    }
+
+    /// What the table holds of this sink: in words, and the versions that say so.
+    async fn found(&mut self) -> Result<(Option<Marker>, Versions), SinkError> {
         self.table.refresh().await?;
-        let Some(ledger) = self.table.transaction_version(&self.ledger_app).await? else {
-            return Ok(None);
-        };
-        let rows = self.table.transaction_version(&self.rows_app).await?;
+        let mut versions = Versions::with_capacity(3);
+        for app in [&self.epoch_app, &self.ledger_app, &self.rows_app] {
+            versions.push((app.clone(), self.table.transaction_version(app).await?));
+        }
+        let [epoch, ledger, rows] = [0, 1, 2].map(|place: usize| versions[place].1);
         let token = rows.map(|rows| format!("{rows:016x}")).unwrap_or_default();
         // A ledger that is not this one is known by its number only, and so is its epoch.
-        Ok(Some(if ledger == number_of(&self.context.instance) {
-            let epoch = self.table.transaction_version(&self.epoch_app).await?;
-            let epoch = epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
-            Marker { instance: self.context.instance.clone(), epoch, token }
-        } else {
-            Marker { instance: format!("number {ledger:x}"), epoch: 0, token }
-        }))
+        let marker = ledger.map(|ledger| {
+            if ledger == number_of(&self.context.instance) {
+                let epoch = epoch.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
+                Marker { instance: self.context.instance.clone(), epoch, token }
+            } else {
+                Marker { instance: format!("number {ledger:x}"), epoch: 0, token }
+            }
+        });
+        Ok((marker, versions))
     }
 
     pub(super) async fn commit(
@@ -147,7 +161,7 @@ impl DeltaTableTarget {
     ) -> Result<CommitInfo, SinkError> {
         let started = Instant::now();
         let mut info = CommitInfo { rows: rows.num_rows(), ..CommitInfo::default() };
-        let found = self.marker().await?;
+        let (found, versions) = self.found().await?;
         let decision =
             self.context.decide(&self.address(), epoch, rows.token(), &self.expected, &found)?;
         if decision == Decision::AlreadyThere {
@@ -164,14 +178,14 @@ impl DeltaTableTarget {
             // Taken out, so that a failed or abandoned merge leaves nothing half-loaded behind.
             let delta = self.delta.take().unwrap_or_else(|| self.table.delta());
             fail::fail_point!("delta_table::merge");
-            let merged = merger.merge(delta, rows, transactions).await?;
+            let merged = merger.merge(delta, rows, transactions, &versions).await?;
             fail::fail_point!("delta_table::merged");
             self.delta = Some(merged.table);
             info.written = merged.rows;
             info.files = merged.files;
             info.version = Some(self.table.refresh().await?);
         } else {
-            let done = self.write(epoch, rows, &transactions).await?;
+            let done = self.write(epoch, rows, &transactions, &versions).await?;
             info.written = done.rows;
             info.files = done.files;
             info.bytes = done.bytes;
@@ -188,6 +202,7 @@ impl DeltaTableTarget {
         epoch: u64,
         rows: &StagedRows,
         transactions: &[(String, i64)],
+        expected: &Versions,
     ) -> Result<crate::lake::CommitInfo, SinkError> {
         let (writer, replace) = match &mut self.way {
             Way::Append(writer) => (writer, false),
@@ -209,14 +224,10 @@ impl DeltaTableTarget {
                 adds
             }
         };
-        let mut expected = Vec::with_capacity(transactions.len());
-        for (app, _) in transactions {
-            expected.push((app.clone(), self.table.transaction_version(app).await?));
-        }
         Ok(if replace {
-            self.table.replace(adds, transactions, &expected).await?
+            self.table.replace(adds, transactions, expected).await?
         } else {
-            self.table.commit(adds, transactions, &expected).await?
+            self.table.commit(adds, transactions, expected).await?
         })
     }
 

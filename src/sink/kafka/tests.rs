@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder, RecordBatch,
-    StringArray, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, MapBuilder,
+    RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::{DataType, Field};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -17,6 +18,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::*;
 use crate::sink::staged::testing::Area;
 use crate::sink::{StagedSink, TargetSpec};
+
+#[path = "../../../tests/it/support/registry.rs"]
+#[allow(dead_code, reason = "the formats' tests need more of it")]
+mod registry;
 
 /// A record as a consumer sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -194,7 +199,7 @@ async fn a_record_may_have_the_time_of_its_row() {
     }
     times.sort();
     // The time stays in the value, too.
-    assert_eq!(times[1], (Some(35), Some(1_700_000_000_123)));
+    assert_eq!(times[1], (Some(36), Some(1_700_000_000_123)));
     assert!(times[0].1.is_some_and(|now| now > 1_700_000_000_123), "{times:?}");
     let early = write(options, OutputMode::Append, &[], &at(vec![Some(-1)])).await;
     assert!(early.unwrap_err().to_string().contains("before 1970"));
@@ -302,33 +307,130 @@ async fn what_is_not_there_or_of_the_wrong_type_is_listed() {
     assert!(!format!("{options:?}").contains("secret"));
 }
 
+/// What a producer's transaction would leave of an epoch; the mock cluster forgets that.
+fn note(brokers: &str, epoch: i64, metadata: &str) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "millpond-shop-out-epochs")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("out", 0, Offset::Offset(epoch)).unwrap();
+    for mut element in list.elements() {
+        element.set_metadata(metadata);
+    }
+    consumer.commit(&list, rdkafka::consumer::CommitMode::Sync).unwrap();
+}
+
 #[tokio::test]
-async fn the_cluster_remembers_ledger_epoch_and_token() {
+async fn ledger_epoch_and_token_are_read_from_the_group() {
     let cluster = cluster(&["out"]);
-    let options = KafkaOptions::new(cluster.bootstrap_servers(), "out");
-    let spec = TargetSpec::Kafka(options);
+    let brokers = cluster.bootstrap_servers();
+    let spec = TargetSpec::Kafka(KafkaOptions::new(&brokers, "out"));
+    let staged = |token: &str| crate::sink::Staged {
+        file: format!("{token}.rows"),
+        token: token.into(),
+        rows: 1,
+        ..crate::sink::Staged::default()
+    };
+    note(&brokers, 4, "one 00ff");
+    let marker = Marker { instance: "one".into(), epoch: 4, token: "00ff".into() };
     let area = Area::new();
-    let rows = crate::sink::staged::testing::batch_of(&[(1, "a")]);
-    let mut sink = area.open(spec.clone(), OutputMode::Append, None).await.unwrap();
-    sink.write(&rows).await.unwrap();
-    let staged = sink.prepare(4).await.unwrap();
-    sink.commit(4).await.unwrap();
-    let marker = Marker { instance: "one".into(), epoch: 4, token: staged.token.clone() };
-    assert_eq!(sink.target().marker().await.unwrap(), Some(marker.clone()));
-    drop(sink);
-    // The same ledger, which does not know that the epoch is there.
     let mut sink = area.open(spec.clone(), OutputMode::Append, Some(4)).await.unwrap();
     assert_eq!(sink.target().marker().await.unwrap(), Some(marker.clone()));
-    assert_eq!(sink.recover(4, &staged, false).await.unwrap(), None);
-    // A copy of it, with other rows.
-    let copy = crate::sink::Staged { token: "00".into(), ..staged };
-    assert!(sink.recover(4, &copy, false).await.unwrap_err().is_fenced());
+    assert_eq!(sink.recover(4, &staged("00ff"), false).await.unwrap(), None);
+    // A copy of the ledger, with other rows.
+    assert!(sink.recover(4, &staged("00fe"), false).await.unwrap_err().is_fenced());
     drop(sink);
     let other = Area::with("two");
-    let error = other.open(spec, OutputMode::Append, None).await.err().unwrap();
-    match error {
+    match other.open(spec.clone(), OutputMode::Append, Some(9)).await.err().unwrap() {
         SinkError::Ahead { found, known: None, .. } => assert_eq!(found, marker),
         other => panic!("{other}"),
     }
-    assert_eq!(read(&cluster.bootstrap_servers(), "out", 2, 1).len(), 1);
+    // Without metadata the number alone decides.
+    note(&brokers, 4, "");
+    let mut sink = area.open(spec.clone(), OutputMode::Append, Some(4)).await.unwrap();
+    assert_eq!(sink.recover(4, &staged("00ff"), false).await.unwrap(), None);
+    drop(sink);
+    let error = area.open(spec, OutputMode::Append, Some(3)).await.err().unwrap();
+    assert!(matches!(error, SinkError::Ahead { known: Some(3), .. }), "{error}");
+}
+
+#[tokio::test]
+async fn values_are_avro_where_that_is_asked_for() {
+    use crate::codec::RegistryOptions;
+
+    let cluster = cluster(&["out"]);
+    let brokers = cluster.bootstrap_servers();
+    let server = registry::SchemaRegistry::start();
+    let options = RegistryOptions { urls: vec![server.url()], ..RegistryOptions::default() };
+    let registry = Arc::new(Registry::new(options).unwrap());
+    let rows = batch(vec![
+        ("k", Arc::new(StringArray::from(vec!["a"]))),
+        ("n", Arc::new(Int64Array::from(vec![Some(-2)]))),
+    ]);
+    let options = KafkaOptions {
+        key: Some("k".into()),
+        value: KafkaValue::avro(registry, "out-value"),
+        ..KafkaOptions::new(&brokers, "out")
+    };
+    write(options, OutputMode::Append, &[], &rows).await.unwrap();
+    let seen = read_bytes(&brokers, "out", 2);
+    // Magic byte and id, then each column as a union whose second branch is taken.
+    assert_eq!(seen[0], 0);
+    assert_eq!(seen[5..], [2, 2, b'a', 2, 3]);
+}
+
+/// The first value of a topic.
+fn read_bytes(brokers: &str, topic: &str, partitions: i32) -> Vec<u8> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(30), "there is nothing");
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            return message.payload().unwrap().to_vec();
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_come_back_as_spark_reads_them() {
+    let cluster = cluster(&["out"]);
+    let brokers = cluster.bootstrap_servers();
+    let field = |name: &str, kind: DataType| Arc::new(Field::new(name, kind, true));
+    let keys = Arc::new(StringArray::from(vec![Some("a"), None, Some("b")])) as ArrayRef;
+    let values: Vec<Option<&[u8]>> = vec![Some(b"1"), Some(b"2"), None];
+    let values = Arc::new(BinaryArray::from(values)) as ArrayRef;
+    let entries = StructArray::from(vec![
+        (field("key", DataType::Utf8), keys),
+        (field("value", DataType::Binary), values),
+    ]);
+    let item = field("element", entries.data_type().clone());
+    let lists = ListArray::new(
+        item,
+        arrow::buffer::OffsetBuffer::from_lengths([3]),
+        Arc::new(entries),
+        None,
+    );
+    let rows = batch(vec![
+        ("value", Arc::new(StringArray::from(vec!["v"]))),
+        ("headers", Arc::new(lists)),
+    ]);
+    let options = KafkaOptions {
+        value: KafkaValue::Column("value".into()),
+        headers: KafkaHeaders::Map("headers".into()),
+        ..KafkaOptions::new(&brokers, "out")
+    };
+    write(options, OutputMode::Append, &[], &rows).await.unwrap();
+    let seen = read(&brokers, "out", 2, 1);
+    assert_eq!(seen[0].headers, [("a".to_owned(), Some("1".to_owned())), ("b".to_owned(), None)]);
 }

@@ -13,7 +13,7 @@ use arrow::datatypes::{
 use bytes::{BufMut, BytesMut};
 
 use super::numeric;
-use super::table::natural;
+use super::types::natural;
 use crate::sink::encode::JsonValues;
 use crate::sink::error::SinkError;
 

@@ -49,11 +49,13 @@
 mod connect;
 mod copy;
 mod errors;
+mod name;
 mod numeric;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod types;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -64,7 +66,8 @@ use tokio_postgres::{Client, Transaction};
 
 use self::connect::Connector;
 use self::copy::Encoder;
-use self::table::{Plan, TableName};
+use self::name::TableName;
+use self::table::Plan;
 use super::error::SinkError;
 use super::staged::{KeptRows, StagedRows};
 use super::target::{CommitInfo, Decision, Guarantee, Marker, TargetContext};

@@ -1,4 +1,4 @@
-//! The table: its name, what it is made of, and the statements that write to it.
+//! The table: what it is made of, and the statements that write to it.
 
 use std::fmt::Write;
 
@@ -7,6 +7,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::errors::classify;
+use super::name::{TableName, quote};
+use super::types::{JSONB, natural};
 use crate::sink::encode::json_objection;
 use crate::sink::error::SinkError;
 use crate::sink::target::TargetContext;
@@ -17,133 +19,8 @@ pub(super) const EPOCHS: &str = "millpond_epochs";
 /// The temporary table that rows go through.
 const STAGE: &str = "millpond_stage";
 
-/// The type that lists of lists, structs and maps become.
-const JSONB: u32 = 3802;
-
 /// More columns no PostgreSQL table has.
 const MOST_COLUMNS: usize = 1600;
-
-/// A table's name, with or without its schema's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TableName {
-    schema: Option<String>,
-    table: String,
-}
-
-impl TableName {
-    /// Reads `name`, `schema.name`, `"Name"` and `"sch.ema"."na""me"` as PostgreSQL does.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text.trim();
-        let bad = |why: &str| format!("`table` is \"{text}\": {why}");
-        loop {
-            let mut part = String::new();
-            if let Some(quoted) = rest.strip_prefix('"') {
-                let mut characters = quoted.char_indices().peekable();
-                let end = loop {
-                    match characters.next() {
-                        None => return Err(bad("a quote is not closed")),
-                        Some((at, '"')) => match characters.peek() {
-                            Some((_, '"')) => {
-                                characters.next();
-                                part.push('"');
-                            }
-                            _ => break at,
-                        },
-                        Some((_, character)) => part.push(character),
-                    }
-                };
-                rest = &quoted[end + 1..];
-            } else {
-                let end = rest.find('.').unwrap_or(rest.len());
-                part = rest[..end].to_lowercase();
-                let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
-                if !part.chars().all(word) || part.starts_with(|c: char| c.is_ascii_digit()) {
-                    return Err(bad("a name like that has to stand in double quotes"));
-                }
-                rest = &rest[end..];
-            }
-            if part.is_empty() {
-                return Err(bad("a name is missing"));
-            }
-            parts.push(part);
-            match rest.strip_prefix('.') {
-                Some(after) => rest = after,
-                None if rest.is_empty() => break,
-                None => return Err(bad("a name like that has to stand in double quotes")),
-            }
-        }
-        let Some(table) = parts.pop() else { return Err(bad("a name is missing")) };
-        match parts.len() {
-            0 => Ok(Self { schema: None, table }),
-            1 => Ok(Self { schema: parts.pop(), table }),
-            _ => Err(bad("it has more parts than a schema and a name")),
-        }
-    }
-
-    /// As SQL has it.
-    pub fn quoted(&self) -> String {
-        self.sibling(&self.table)
-    }
-
-    /// Another table of the same schema.
-    pub fn sibling(&self, table: &str) -> String {
-        match &self.schema {
-            Some(schema) => format!("{}.{}", quote(schema), quote(table)),
-            None => quote(table),
-        }
-    }
-}
-
-/// An identifier in quotes.
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The PostgreSQL type that a column is sent as.
-#[derive(Clone, Debug)]
-pub(super) struct Natural {
-    /// As SQL has it, `numeric(10,2)`.
-    pub name: String,
-    pub oid: u32,
-    /// The identifier of its array type; none for jsonb, whose lists are jsonb themselves.
-    pub element: Option<u32>,
-}
-
-/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/include/catalog/pg_type.dat>
-pub(super) fn natural(kind: &DataType) -> Natural {
-    use DataType as D;
-    let (name, oid, array) = match kind {
-        D::Boolean => ("boolean", 16, 1000),
-        D::Int8 | D::Int16 => ("smallint", 21, 1005),
-        D::Int32 => ("integer", 23, 1007),
-        D::Int64 => ("bigint", 20, 1016),
-        D::Float32 => ("real", 700, 1021),
-        D::Float64 => ("double precision", 701, 1022),
-        D::Utf8 => ("text", 25, 1009),
-        D::Binary => ("bytea", 17, 1001),
-        D::Date32 => ("date", 1082, 1182),
-        D::Timestamp(_, Some(_)) => ("timestamptz", 1184, 1185),
-        D::Timestamp(_, None) => ("timestamp", 1114, 1115),
-        D::Decimal128(precision, scale) => {
-            let name = format!("numeric({precision},{scale})");
-            return Natural { name, oid: 1700, element: Some(1231) };
-        }
-        D::List(item) => {
-            let item = natural(item.data_type());
-            return match item.element {
-                Some(oid) => Natural { name: format!("{}[]", item.name), oid, element: None },
-                None => jsonb(),
-            };
-        }
-        _ => return jsonb(),
-    };
-    Natural { name: name.to_owned(), oid, element: Some(array) }
-}
-
-fn jsonb() -> Natural {
-    Natural { name: "jsonb".to_owned(), oid: JSONB, element: None }
-}
 
 /// The statements of a commit.
 pub(super) struct Plan {
@@ -489,22 +366,4 @@ async fn assignable(
         column.kind,
         ours.name
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_as_postgresql_reads_them() {
-        let quoted = |text: &str| TableName::parse(text).map(|name| name.quoted());
-        assert_eq!(quoted("Readings").unwrap(), "\"readings\"");
-        assert_eq!(quoted("public.t_1$").unwrap(), "\"public\".\"t_1$\"");
-        assert_eq!(quoted("\"Sch.ema\".\"a \"\"b\"\"\"").unwrap(), "\"Sch.ema\".\"a \"\"b\"\"\"");
-        for bad in ["", "a.", ".a", "a.b.c", "a b", "1a", "\"a", "\"a\"b", "\"\"", "a;drop", "a-b"]
-        {
-            let error = quoted(bad).unwrap_err();
-            assert!(error.contains("`table` is"), "{bad}: {error}");
-        }
-    }
 }
