@@ -106,8 +106,7 @@ rows = [{ k = "b" }]
 late = 0
 "#;
 
-const DIFFERENCE: &str = "\
-  sums after batch 1, FILE:55
+const DIFFERENCE: &str = "  sums after batch 1, FILE:49
     - expected, + got
       k | n | total
       a | 1 | 1.0
@@ -116,7 +115,7 @@ const DIFFERENCE: &str = "\
     - c | 1 | 3.0
     + d | 1 | 4.0
     (dead letter of events, REASON)
-  sums after batch 2, FILE:60
+  sums after batch 2, FILE:54
     - expected, + got
       k
     - b
