@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use flate2::write::GzEncoder;
 use millpond::source::SplitReader;
 use millpond::source::files::{CsvFraming, FileFormat, FilesOptions, FilesSource, Framing};
@@ -84,11 +84,11 @@ fn measure(name: &str, options: &FilesOptions, plain_bytes: usize) {
         best = best.min(cpu_seconds() - began);
     }
     black_box(bytes);
-    println!(
-        "{name:<34} {:>9.2} M records/CPU-s {:>9.0} MB/CPU-s",
-        records as f64 / best / 1e6,
-        plain_bytes as f64 / best / 1e6
-    );
+    print!("{name:<34} {:>9.2} M records/CPU-s", records as f64 / best / 1e6);
+    match plain_bytes {
+        0 => println!(),
+        bytes => println!(" {:>9.0} MB/CPU-s", bytes as f64 / best / 1e6),
+    }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -16,7 +16,7 @@ use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 use crate::operator::OperatorError;
 use crate::sql::{BatchClock, on_clock, timestamp_type};
 
-use super::AggregatePlan;
+use super::{AggregatePlan, decimal_sum, extremes};
 
 /// Aggregates whose state can be merged: the tests of this room recompute each of them.
 const MERGEABLE: &[&str] = &[
@@ -86,7 +86,14 @@ impl Function {
 
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.native {
-            return self.expr.create_groups_accumulator();
+            let (name, of) = (self.expr.fun().name(), self.expr.field().data_type().clone());
+            // Where Spark's results are others than DataFusion's. DISTINCT changes no extreme, but
+            // it does a sum.
+            let sum = || decimal_sum::accumulator(name, &of).filter(|_| !self.expr.is_distinct());
+            return match extremes::accumulator(name, &of).or_else(sum) {
+                Some(accumulator) => Ok(accumulator),
+                None => self.expr.create_groups_accumulator(),
+            };
         }
         // Fails here, not at the first row, if there is no accumulator for these types at all.
         self.expr.create_accumulator()?;

@@ -19,7 +19,9 @@
 //! were merged, so their last bits may differ from run to run, as Spark's do. Nothing is ever
 //! subtracted, so no error adds up, however long a window slides.
 
+mod decimal_sum;
 mod dictionary;
+mod extremes;
 mod functions;
 mod groups;
 mod interner;

@@ -28,6 +28,9 @@ const WINDOW: &str = "window";
 /// In update mode a window is dropped when the watermark reaches its end, and a row of it that
 /// comes later is late; changes that no trigger has shown by then are shown. In complete mode, and
 /// without windows, nothing is ever dropped and no row is late. This is what Spark does.
+///
+/// A group is read and written whole when it changes. So one whose state is large (the distinct
+/// values of a `count(DISTINCT ...)`, a list) costs that much at every trigger that it changes in.
 pub struct RunningState {
     set: AggregateSet,
     complete: bool,

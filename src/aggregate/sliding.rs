@@ -111,9 +111,8 @@ impl SlidingState {
 
     /// The first window, of those in `range`, that has rows.
     fn next_window(&self, range: Range<i64>) -> Option<i64> {
-        let mut at = self.panes.first(i64::MIN)?.max(i64::MIN + 1);
-        at = *self.windows.windows_of(at).start();
-        let mut window = range.start.max(at);
+        let first = self.panes.first(i64::MIN)?;
+        let mut window = range.start.max(*self.windows.windows_of(first).start());
         while window < range.end {
             let panes = self.windows.panes_of(window);
             let first = self.panes.first(panes.start)?;

@@ -134,25 +134,35 @@ impl<'a> Shown<'a> {
             line("format", format(source));
             let decoded = decoded(source);
             let total = source.schema.fields().len();
-            line("decodes", &format!("{} of {total} columns: {}", decoded.len(), decoded.join(", ")));
+            line(
+                "decodes",
+                &format!("{} of {total} columns: {}", decoded.len(), decoded.join(", ")),
+            );
             line("watermark", &watermark(source).unwrap_or_else(|| "none".to_owned()));
         }
         for index in &self.queries {
             let explained = sql::explain(&self.blueprint.queries[*index].plan);
             let _ = write!(text, "\n{explained}");
             for sink in self.sinks_of(*index) {
-                let _ = writeln!(text, "  -> {} sink [{}] {}", sink.kind(), sink.sink, sink.address());
+                let _ =
+                    writeln!(text, "  -> {} sink [{}] {}", sink.kind(), sink.sink, sink.address());
                 let _ = writeln!(text, "     {:<9}  {}", "rows", what_rows_do(sink));
                 let promise = promise(sink);
-                let _ =
-                    writeln!(text, "     {:<9}  {}: {}", "guarantee", promise.label(), promise.words());
+                let _ = writeln!(
+                    text,
+                    "     {:<9}  {}: {}",
+                    "guarantee",
+                    promise.label(),
+                    promise.words()
+                );
             }
         }
         for detector in self.detectors() {
             let sink = &self.blueprint.sinks[detector.sink];
             let query = &self.blueprint.queries[detector.query].name;
             let _ = write!(text, "\ndetector {} ({})\n", detector.name, detector.spec.kind());
-            let _ = writeln!(text, "  {:<9}  {} of query {query}", "watches", detector.columns.value);
+            let _ =
+                writeln!(text, "  {:<9}  {} of query {query}", "watches", detector.columns.value);
             let _ = writeln!(text, "  {:<9}  {}", "by", keys(detector));
             let _ = writeln!(text, "  -> {} sink [{}] {}", sink.kind(), sink.sink, sink.address());
         }

@@ -1,6 +1,5 @@
 //! Queries from text to rows.
 
-mod conformance;
 mod explained;
 mod joins;
 mod plans;

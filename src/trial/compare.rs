@@ -204,8 +204,8 @@ fn any_order(expected: &Table, got: &Table) -> Vec<Option<usize>> {
     }
     // Those that differ in a last digit.
     for (row, pair) in pairs.iter_mut().enumerate().filter(|(_, pair)| pair.is_none()) {
-        let other = (0..taken.len())
-            .find(|other| !taken[*other] && expected.is_same_row(row, got, *other));
+        let other =
+            (0..taken.len()).find(|other| !taken[*other] && expected.is_same_row(row, got, *other));
         if let Some(other) = other {
             taken[other] = true;
             *pair = Some(other);

@@ -20,7 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use compare::{Comparison, ComparedRow, Side};
+pub use compare::{ComparedRow, Comparison, Side};
 pub use pipeline::{Arrival, Outcome, Pipeline, TrialError, TrialSource, TrialWatermark};
 pub use rows::{Row, RowError, rows_of};
 pub use run::{Dropped, Output, Trial};

@@ -165,9 +165,8 @@ impl Pipeline {
         let finish = queries
             .iter()
             .map(|plan| {
-                let bind = |finish: &crate::sql::FinishPlan| {
-                    finish.bind(&plan.name, &plan.output_schema)
-                };
+                let bind =
+                    |finish: &crate::sql::FinishPlan| finish.bind(&plan.name, &plan.output_schema);
                 plan.finish.as_ref().map(bind).transpose()
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -194,9 +193,9 @@ impl Pipeline {
         for (arrival, (source, records)) in arrivals.iter().enumerate() {
             let here = &mut self.sources[*source];
             let rows = match records {
-                Arrival::Rows(rows) => here
-                    .rows(rows)
-                    .map_err(|error| TrialError::Row { arrival, error })?,
+                Arrival::Rows(rows) => {
+                    here.rows(rows).map_err(|error| TrialError::Row { arrival, error })?
+                }
                 Arrival::Lines(lines) => {
                     let mut bad = Vec::new();
                     let rows = here.decode(at, lines, arrival, &mut bad)?;
@@ -282,7 +281,8 @@ impl Pipeline {
             }
         }
         let now: Vec<_> = (0..self.before.len()).map(|query| self.trial.dropped(query)).collect();
-        let new: Vec<_> = now.iter().zip(&self.before).map(|(now, before)| *now - *before).collect();
+        let new: Vec<_> =
+            now.iter().zip(&self.before).map(|(now, before)| *now - *before).collect();
         let dropped = self.upstream.iter().map(|queries| queries.iter().map(|q| new[*q]).sum());
         let dropped = dropped.collect();
         self.before = now;

@@ -74,8 +74,11 @@ pub fn rows_of(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, RowError
         schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    RecordBatch::try_new_with_options(schema, columns, &options)
-        .map_err(|error| RowError { row: 0, message: error.to_string(), help: None })
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| RowError {
+        row: 0,
+        message: error.to_string(),
+        help: None,
+    })
 }
 
 fn present(value: Option<&Value>) -> Option<&Value> {
@@ -146,8 +149,12 @@ fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, Mi
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
             let nulls: NullBuffer = objects.iter().map(Option::is_some).collect();
             let loose = fields.iter().map(|field| field.as_ref().clone().with_nullable(true));
-            let built =
-                StructArray::try_new_with_length(loose.collect(), columns, Some(nulls), values.len());
+            let built = StructArray::try_new_with_length(
+                loose.collect(),
+                columns,
+                Some(nulls),
+                values.len(),
+            );
             Arc::new(built.map_err(internal)?)
         }
         D::List(element) => {
@@ -175,11 +182,7 @@ fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, Mi
     })
 }
 
-fn map(
-    values: &[Option<&Value>],
-    entries: &FieldRef,
-    sorted: bool,
-) -> Result<ArrayRef, Mismatch> {
+fn map(values: &[Option<&Value>], entries: &FieldRef, sorted: bool) -> Result<ArrayRef, Mismatch> {
     let objects = each(values, "a table of keys and values", Value::as_object)?;
     let lengths = || objects.iter().map(|object| object.map_or(0, serde_json::Map::len));
     let owners = owners(lengths());

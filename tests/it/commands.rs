@@ -25,6 +25,8 @@ fn help_is_there_for_everything() {
         &["--help"][..],
         &["run", "--help"],
         &["validate", "--help"],
+        &["test", "--help"],
+        &["explain", "--help"],
         &["generate", "--help"],
         &["demo", "--help"],
     ] {

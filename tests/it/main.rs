@@ -7,6 +7,7 @@ mod support;
 
 mod codecs;
 mod commands;
+mod config_tests;
 mod crash;
 mod crash_sql;
 mod kill_points;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, millpond};
-use crate::support::{Dir, secs};
+use crate::support::{Dir, millis, secs};
 
 const CONFIG: &str = r#"
 name = "enriched"
@@ -156,4 +157,22 @@ fn readings_get_the_names_that_their_devices_have_now() {
     assert!(written(dir).contains(&row(3, "fan", "attic")));
     let (code, took) = daemon.terminate();
     assert_eq!(code, 0, "after {took:?}");
+}
+
+#[test]
+fn a_table_that_hangs_does_not_hold_up_the_end() {
+    let dir = Dir::new();
+    let dir = dir.path();
+    fs::create_dir(dir.join("input")).expect("a directory");
+    let config = dir.join("enriched.toml");
+    fs::write(&config, CONFIG.replace("DIR", &dir.display().to_string())).expect("a file");
+    // Nobody ever writes to it, so opening it for reading waits.
+    let made = Command::new("mkfifo").arg(dir.join("devices.csv")).status().expect("mkfifo");
+    assert!(made.success());
+    let mut daemon = Daemon::run(&config);
+    daemon.wait("it to begin", secs(40), |daemon| daemon.reported("/tables/0/name").is_some());
+    std::thread::sleep(millis(500));
+    let (code, took) = daemon.terminate();
+    assert_eq!(code, 0);
+    assert!(took < secs(10), "{took:?}");
 }

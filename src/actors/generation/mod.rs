@@ -81,6 +81,9 @@ pub enum StartError {
     /// The assignment changed while the generation was being started.
     #[error("the partitions changed hands during the start")]
     AssignmentChanged,
+    /// It is not to start any more.
+    #[error("the pipeline was told to stop during the start")]
+    Stopping,
 }
 
 impl StartError {
@@ -90,7 +93,7 @@ impl StartError {
             Self::Recovery(error) => error.is_transient(),
             Self::Checkpoint(error) => error.is_transient(),
             // Whoever writes the table may put it there, or right.
-            Self::Kafka(_) | Self::Table { .. } | Self::AssignmentChanged => true,
+            Self::Kafka(_) | Self::Table { .. } | Self::AssignmentChanged | Self::Stopping => true,
             Self::Source { error, .. } => error.is_transient(),
             Self::Sink(error) => error.is_transient(),
             Self::QueryChanged(_) | Self::Other(_) => false,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::actors::blueprint::Blueprint;
@@ -112,13 +113,17 @@ pub struct RunOptions {
 
 /// Tells a running pipeline to stop.
 #[derive(Clone)]
-pub struct Stopper(UnboundedSender<SupervisorEvent>);
+pub struct Stopper {
+    tell: UnboundedSender<SupervisorEvent>,
+    asked: Arc<Notify>,
+}
 
 impl Stopper {
     /// Asks for a last epoch and an end. May be called more than once.
     pub fn stop(&self) {
         // A supervisor that is gone has stopped.
-        let _ = self.0.send(SupervisorEvent::Stop);
+        let _ = self.tell.send(SupervisorEvent::Stop);
+        self.asked.notify_one();
     }
 }
 
@@ -127,6 +132,8 @@ pub struct PipelineSupervisor {
     parts: Parts,
     available_now: bool,
     tell: UnboundedSender<SupervisorEvent>,
+    /// Ends what a start waits for.
+    stop_asked: Arc<Notify>,
     events: UnboundedReceiver<SupervisorEvent>,
     sources: Vec<SourceState>,
     tables: StaticTables,
@@ -183,6 +190,7 @@ impl PipelineSupervisor {
             },
             available_now: options.available_now,
             tell,
+            stop_asked: Arc::default(),
             events,
             sources,
             tables,
@@ -198,7 +206,7 @@ impl PipelineSupervisor {
 
     /// What stops it.
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.tell.clone())
+        Stopper { tell: self.tell.clone(), asked: self.stop_asked.clone() }
     }
 
     /// Runs until told to stop, until the end of a bounded input, or until it can't go on.
@@ -319,6 +327,11 @@ impl PipelineSupervisor {
                 Ok(())
             }
             Err(StartError::AssignmentChanged) => Ok(()),
+            Err(StartError::Stopping) => {
+                // Another event may come first, and with it another start.
+                self.stop_asked.notify_one();
+                Ok(())
+            }
             Err(error) if error.is_transient() => {
                 self.restart_later("supervisor", "start", ExitCause::Error, &error.to_string())
             }
@@ -336,7 +349,11 @@ impl PipelineSupervisor {
 
     async fn try_start(&mut self) -> Result<Generation, StartError> {
         // Rows that came before a table would find nothing in it.
-        let loaded = self.tables.load().await;
+        let loaded = tokio::select! {
+            loaded = self.tables.load() => loaded,
+            // The event that says so is heard next.
+            () = self.stop_asked.notified() => return Err(StartError::Stopping),
+        };
         loaded.map_err(|(table, error)| StartError::Table { table, error })?;
         let mut assigned = Vec::new();
         let mut opened = BTreeMap::new();

@@ -18,7 +18,7 @@ const SQL: &str = "SELECT window.start AS start, window.end AS end, k, n, count(
 /// The same rows, as the query gives them.
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
 struct Output {
-    window: Option<(i64, i64)>,
+    window: Window,
     k: Option<String>,
     n: Option<i32>,
     rows: i64,
@@ -63,8 +63,11 @@ fn outputs(batch: &RecordBatch) -> Vec<Output> {
 }
 
 type Key = (Option<i32>, Option<String>);
+/// Start and end; `None` without windows.
+type Window = Option<(i64, i64)>;
+type Group = (Window, Key);
 
-fn recompute(window: Option<(i64, i64)>, (n, k): &Key, rows: &[Row]) -> Output {
+fn recompute(window: Window, (n, k): &Key, rows: &[Row]) -> Output {
     let xs: Vec<f64> = rows.iter().filter_map(|row| row.x).collect();
     let is: Vec<i64> = rows.iter().filter_map(|row| row.i).collect();
     let sum = |values: &[i64]| (!values.is_empty()).then(|| values.iter().sum::<i64>());
@@ -238,13 +241,13 @@ struct Model {
 }
 
 impl Model {
-    fn is_closed(&self, window: &Option<(i64, i64)>) -> bool {
+    fn is_closed(&self, window: &Window) -> bool {
         self.mode != OutputMode::Complete && window.is_some_and(|(_, end)| end <= self.watermark)
     }
 
     fn row(&mut self, row: &Row) {
         let key = (row.n, row.k.clone());
-        let windows: Vec<Option<(i64, i64)>> = match (&self.windows, row.ts) {
+        let windows: Vec<Window> = match (&self.windows, row.ts) {
             (Windows::None, _) => vec![None],
             (_, None) => return,
             (Windows::Tumbling(windows), Some(ts)) => {
@@ -290,7 +293,7 @@ impl Model {
         }
     }
 
-    fn show(&mut self, group: &(Option<(i64, i64)>, Key)) {
+    fn show(&mut self, group: &Group) {
         self.output.push(recompute(group.0, &group.1, &self.groups[group]));
     }
 

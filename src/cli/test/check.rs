@@ -182,10 +182,8 @@ fn compare(
     };
     let dropped = outcome.dropped[query];
     let dead = outcome.dead_letters.len() as u64;
-    let counted = [
-        ("late rows", expected.late, dropped.late),
-        ("dead letters", expected.dead_letters, dead),
-    ];
+    let counted =
+        [("late rows", expected.late, dropped.late), ("dead letters", expected.dead_letters, dead)];
     let counts: Vec<_> = counted
         .into_iter()
         .filter_map(|(what, wanted, got)| Some((what, wanted?, got)))

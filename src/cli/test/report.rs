@@ -107,7 +107,8 @@ fn row_cells(row: &ComparedRow) -> Vec<String> {
 /// Control characters as escapes, so that a row stays a row.
 fn one_line(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        text.chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
             .collect()
     } else {
         text.to_owned()
@@ -179,9 +180,10 @@ fn failure_as_json(failure: &Failure) -> Value {
             "rows": rows.rows.iter().map(row).collect::<Vec<_>>(),
         })
     });
-    let counts = failure.counts.iter().map(|(what, expected, got)| {
-        json!({ "what": what, "expected": expected, "got": got })
-    });
+    let counts = failure
+        .counts
+        .iter()
+        .map(|(what, expected, got)| json!({ "what": what, "expected": expected, "got": got }));
     json!({
         "file": failure.file,
         "line": failure.line,

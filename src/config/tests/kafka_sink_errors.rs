@@ -120,7 +120,7 @@ error: unknown key `transactional_id`
  20 | transactional_id = "x"
     | ^^^^^^^^^^^^^^^^
     = key: queries.b.sink.transactional_id
-    = expected: `type`, `name`, `brokers`, `topic`, `topic_column`, `key`, `key_column`, `headers`, `headers_column`, `value`, `subject`, `registry`, `partition_column`, `tombstone_column`, `transaction_timeout` or `options`
+    = expected: `type`, `name`, `brokers`, `topic`, `topic_column`, `key`, `key_column`, `headers`, `headers_column`, `value`, `subject`, `registry`, `partition_column`, `timestamp_column`, `tombstone_column`, `transaction_timeout` or `options`
 
 error: `acks` is not an option: records are written exactly once, in transactions
    --> case.toml:22:1

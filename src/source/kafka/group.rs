@@ -37,7 +37,7 @@ pub struct KafkaOptions {
     pub start: Start,
     /// Passed to librdkafka as they are, after our own defaults.
     pub options: BTreeMap<String, String>,
-    /// How many messages one [`PartitionQueue::take`] may return.
+    /// How many messages one take of a partition may show.
     pub batch: usize,
     /// How long a revoked partition may be held to finish its epoch.
     pub drain_timeout: Duration,

@@ -6,7 +6,8 @@
 //! Back-pressure needs no pause: an unread partition's queue fills up to
 //! `queued.max.messages.kbytes` and librdkafka then stops fetching it.
 //!
-//! [`PartitionQueue`] hands out one partition's messages in batches.
+//! [`PartitionQueue`] hands out one partition's messages in batches, as a
+//! [`SplitReader`](crate::source::SplitReader).
 
 pub mod embedded;
 mod envelope;
@@ -21,7 +22,7 @@ mod tests;
 pub use envelope::MessageEnvelope;
 pub use group::{GroupEvent, KafkaGroup, KafkaOptions};
 pub use pattern::TopicPattern;
-pub use queue::{FetchError, Message, PartitionQueue, Taken};
+pub use queue::{FetchError, PartitionQueue};
 pub use start::{Start, StartAt};
 
 use thiserror::Error;

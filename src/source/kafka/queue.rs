@@ -35,7 +35,7 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 unsafe impl Send for PartitionQueue {}
 
 /// One message, borrowed from librdkafka's fetch buffer for the time of a callback.
-pub struct Message<'a> {
+pub(super) struct Message<'a> {
     /// The record's offset in its partition.
     pub offset: i64,
     /// The value; `None` is a tombstone.
@@ -46,9 +46,9 @@ pub struct Message<'a> {
     pub envelope: MessageEnvelope<'a>,
 }
 
-/// What a [`PartitionQueue::take`] came to.
+/// What a [`PartitionQueue::messages`] came to.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub(super) struct Shown {
     /// Messages shown.
     pub messages: usize,
     /// The end of the partition was reached: the offset that its next record will have.
@@ -106,7 +106,7 @@ impl PartitionQueue {
     /// Calls `wake` from one of librdkafka's threads when the empty queue gets a message.
     ///
     /// The callback must be quick and must not call into the queue.
-    pub fn on_nonempty(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+    pub(super) fn on_nonempty(&mut self, wake: impl Fn() + Send + Sync + 'static) {
         unsafe extern "C" fn call(_: *mut RDKafka, opaque: *mut c_void) {
             // SAFETY: `opaque` is the `Wake` that `self.wake` keeps alive until the callback is
             // taken off (`drop`, or the next call of `on_nonempty`).
@@ -130,18 +130,18 @@ impl PartitionQueue {
     ///
     /// `visit` sees messages in offset order. Every message taken is shown, so what `visit` has
     /// seen is what has been consumed.
-    pub fn take(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Taken {
+    pub(super) fn messages(&mut self, limit: usize, mut visit: impl FnMut(Message<'_>)) -> Shown {
         let limit = limit.min(self.messages.capacity());
         // SAFETY: the vector has room for `limit` pointers; librdkafka writes at most that many
         // and returns how many, or -1.
         let count = unsafe {
             sys::rd_kafka_consume_batch_queue(self.native, 0, self.messages.as_mut_ptr(), limit)
         };
-        let Ok(count) = usize::try_from(count) else { return Taken::default() };
+        let Ok(count) = usize::try_from(count) else { return Shown::default() };
         // SAFETY: `count` pointers were initialised by the call above.
         unsafe { self.messages.set_len(count) };
         let batch = TakenMessages(&mut self.messages);
-        let mut taken = Taken::default();
+        let mut taken = Shown::default();
         for &message in batch.0.iter() {
             // SAFETY: each pointer is a message that we own until `TakenMessages` is dropped.
             let message = unsafe { &*message };
@@ -169,15 +169,15 @@ impl PartitionQueue {
 
     /// The first and the next offset of the partition as last heard from its leader, without
     /// asking again. `None` before the first fetch.
-    pub fn known_end(&self, topic: &str, partition: i32) -> Option<i64> {
-        let name = CString::new(topic).ok()?;
+    pub(super) fn known_end(&self) -> Option<i64> {
+        let name = CString::new(&*self.topic).ok()?;
         let (mut low, mut high) = (-1, -1);
         // SAFETY: the client is alive; the two out-parameters are valid for the call.
         let code = unsafe {
             sys::rd_kafka_get_watermark_offsets(
                 self.consumer.client().native_ptr(),
                 name.as_ptr(),
-                partition,
+                self.partition,
                 &mut low,
                 &mut high,
             )

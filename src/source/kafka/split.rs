@@ -15,7 +15,7 @@ impl SplitReader for PartitionQueue {
     fn take(&mut self, limit: usize, visit: &mut dyn FnMut(Record<'_>)) -> Taken {
         let (topic, partition) = (self.topic.clone(), self.partition);
         let mut next = self.next;
-        let taken = PartitionQueue::take(self, limit, |message| {
+        let taken = self.messages(limit, |message| {
             next = message.offset + 1;
             visit(Record {
                 offset: message.offset,
@@ -56,7 +56,7 @@ impl SplitReader for PartitionQueue {
     }
 
     fn backlog(&self) -> Option<u64> {
-        let end = self.known_end(&self.topic, self.partition)?;
+        let end = self.known_end()?;
         u64::try_from(end.saturating_sub(self.next)).ok()
     }
 

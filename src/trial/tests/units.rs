@@ -89,13 +89,9 @@ fn sides(expected: serde_json::Value, got: serde_json::Value, ordered: bool) -> 
 fn rows_stand_beside_what_they_are_most_like() {
     let expected = json!([{"k": "a", "v": 1}, {"k": "b", "v": 2}, {"k": "c", "v": 3}]);
     let got = json!([{"k": "c", "v": 3}, {"k": "b", "v": 5}, {"k": "x", "v": 9}]);
-    assert_eq!(
-        sides(expected, got, false),
-        "-a,1.0[] -b,2.0[1] +b,5.0[1] =c,3.0[] +x,9.0[]"
-    );
+    assert_eq!(sides(expected, got, false), "-a,1.0[] -b,2.0[1] +b,5.0[1] =c,3.0[] +x,9.0[]");
     // The same rows in another order.
-    let (one, other) =
-        (json!([{"k": "a"}, {"k": "b"}]), json!([{"k": "b"}, {"k": "a"}]));
+    let (one, other) = (json!([{"k": "a"}, {"k": "b"}]), json!([{"k": "b"}, {"k": "a"}]));
     assert_eq!(sides(one.clone(), other.clone(), false), "=a,NULL[] =b,NULL[]");
     assert!(sides(one, other, true).contains('+'));
     // Each row counts as often as it is there.
