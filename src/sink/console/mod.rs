@@ -143,7 +143,8 @@ impl ConsoleTarget {
         }
         let table =
             show(rows.schema(), &batches, &self.options.show).map_err(SinkError::internal)?;
-        // The empty line is Spark's: `show` ends its table with a line break and prints a line.
+        // `show` prints its table as a line: after a whole table, which ends with a line break, that
+        // makes an empty one.
         Ok(format!("{RULE}\nBatch: {}\n{RULE}\n{table}\n", self.printed.next_batch))
     }
 }

@@ -28,8 +28,8 @@ impl Default for Show {
     }
 }
 
-/// The rows of `batches` as text; the last line ends with a line break. All batches must have the
-/// columns of `schema`.
+/// The rows of `batches` as text, to be printed with a line break behind it: a whole table then ends
+/// with an empty line, as Spark's do. All batches must have the columns of `schema`.
 ///
 /// # Errors
 /// If Arrow cannot bring a column into a plain form.
@@ -60,7 +60,8 @@ pub fn show(schema: &Schema, batches: &[RecordBatch], how: &Show) -> Result<Stri
         out.push_str("(0 rows)\n");
     } else if more {
         let word = if how.num_rows == 1 { "row" } else { "rows" };
-        out.push_str(&format!("only showing top {} {word}\n", how.num_rows));
+        // Spark 4 has no line break here, and Spark 3 had one.
+        out.push_str(&format!("only showing top {} {word}", how.num_rows));
     }
     Ok(out)
 }
@@ -89,19 +90,25 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Spark counts in UTF-16 code units, so that an emoji is two characters. It may cut one in half,
-/// which leaves something that is no text; here the whole character goes.
+/// Spark counts in UTF-16 code units, so that an emoji is two characters. It may cut one in half;
+/// what is left of it is printed as `?`.
 fn cut(text: String, truncate: usize) -> String {
     if truncate == 0 || units(&text) <= truncate {
         return text;
     }
     let (keep, ellipsis) = if truncate < 4 { (truncate, "") } else { (truncate - 3, "...") };
     let mut kept = 0;
-    let head = text.chars().take_while(|character| {
+    let mut short = String::new();
+    for character in text.chars() {
         kept += character.len_utf16();
-        kept <= keep
-    });
-    let mut short: String = head.collect();
+        if kept > keep {
+            if kept == keep + 1 && character.len_utf16() == 2 {
+                short.push('?');
+            }
+            break;
+        }
+        short.push(character);
+    }
     short.push_str(ellipsis);
     short
 }

@@ -38,7 +38,7 @@ fn window(start: i64) -> StructArray {
     StructArray::from(vec![(field("start", &start), start.clone()), (field("end", &end), end)])
 }
 
-// The expected tables below are what PySpark 4 prints for the same rows.
+// The expected tables below are what PySpark 4.3 prints for the same rows.
 
 #[test]
 fn truncated_cells_stand_at_the_right() {
@@ -84,11 +84,11 @@ fn whole_cells_stand_at_the_left() {
 fn rows_beyond_the_bound_are_announced() {
     let rows = batch(vec![("n", Arc::new(Int32Array::from_iter_values(0..25)))]);
     let text = shown(&rows, &Show::default());
-    assert!(text.ends_with("| 19|\n+---+\nonly showing top 20 rows\n"), "{text}");
+    assert!(text.ends_with("| 19|\n+---+\nonly showing top 20 rows"), "{text}");
     let one = shown(&rows, &Show { num_rows: 1, ..Show::default() });
-    assert!(one.ends_with("only showing top 1 row\n"), "{one}");
+    assert!(one.ends_with("only showing top 1 row"), "{one}");
     let none = shown(&rows, &Show { num_rows: 0, ..Show::default() });
-    assert_eq!(none, "+---+\n|  n|\n+---+\n+---+\nonly showing top 0 rows\n");
+    assert_eq!(none, "+---+\n|  n|\n+---+\n+---+\nonly showing top 0 rows");
     // Also when the rest is in later batches, and not when there is no rest.
     let cut = [rows.slice(0, 10), rows.slice(10, 10), rows.slice(20, 5)];
     assert_eq!(show(rows.schema_ref(), &cut, &Show::default()).unwrap(), text);
@@ -243,7 +243,7 @@ fn wide_characters_take_two_columns_and_control_characters_none() {
     );
     let short = batch(vec![("w", strings(&[Some("abcdef"), Some("🦀🦀🦀")]))]);
     let text = shown(&short, &Show { truncate: 3, ..Show::default() });
-    assert_eq!(text, "+---+\n|  w|\n+---+\n|abc|\n| 🦀|\n+---+\n");
+    assert_eq!(text, "+---+\n|  w|\n+---+\n|abc|\n|🦀?|\n+---+\n");
     let text = shown(&short, &Show { truncate: 5, ..Show::default() });
     assert_eq!(text, "+-----+\n|    w|\n+-----+\n|ab...|\n|🦀...|\n+-----+\n");
 }
@@ -319,4 +319,19 @@ async fn a_closed_output_is_not_retried() {
 fn no_column_is_no_reason_to_fail() {
     let empty = Schema::empty();
     assert_eq!(show(&empty, &[], &Show::default()).unwrap(), "++\n||\n++\n++\n");
+}
+
+#[tokio::test]
+async fn a_table_that_is_cut_is_followed_by_no_empty_line() {
+    let area = Area::new();
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let output = ConsoleOutput::Other(text.clone());
+    let show = Show { num_rows: 1, ..Show::default() };
+    let spec = crate::sink::TargetSpec::Console(ConsoleOptions { show, output });
+    let mut sink = area.open(spec, OutputMode::Append, None).await.unwrap();
+    sink.write(&batch_of(&[(1, "a"), (2, "b")])).await.unwrap();
+    sink.prepare(1).await.unwrap();
+    sink.commit(1).await.unwrap().unwrap();
+    let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+    assert!(text.ends_with("|  1|   a|\n+---+----+\nonly showing top 1 row\n"), "{text}");
 }
