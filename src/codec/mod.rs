@@ -26,7 +26,7 @@ mod text;
 mod weave;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! What the tests of several formats share.
 
 #[path = "../../tests/it/support/registry.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::time::Duration;

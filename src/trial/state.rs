@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::operator::StateDelta;
 
+/// A segment's bytes, with its place in the order in which all were written.
+type Piece = (u64, Vec<u8>);
+
 /// The live segments of one operator, by the rules of the checkpoint: a pane's later segments add
 /// to earlier ones unless they are `whole`, and go when the pane is closed.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// By the shard that wrote them and the pane, each with its place in the order of all.
-    segments: BTreeMap<(usize, i64), Vec<(u64, Vec<u8>)>>,
+    segments: BTreeMap<(usize, i64), Vec<Piece>>,
     written: u64,
     /// Of each shard.
     watermarks: Vec<Option<i64>>,

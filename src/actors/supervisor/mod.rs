@@ -366,8 +366,10 @@ impl PipelineSupervisor {
                 let mut split = described
                     .open(&self.parts.blueprint.settings, self.parts.once)
                     .map_err(failed)?;
-                if self.available_now && !source.ends.contains_key(&id) {
-                    source.ends.insert(id, split.bound().map_err(failed)?);
+                if self.available_now {
+                    // A split that was opened again has to be told too; the first end counts.
+                    let end = split.bound().map_err(failed)?;
+                    source.ends.entry(id).or_insert(end);
                 }
                 opened.insert(index, split);
             } else if self.available_now && !partitions.is_empty() {

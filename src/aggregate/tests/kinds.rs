@@ -226,9 +226,6 @@ impl Engine<'_> {
     }
 }
 
-/// A window, if there are windows, and a key.
-type Group = (Option<(i64, i64)>, Key);
-
 /// Groups, each with all its rows.
 struct Model {
     windows: Windows,

@@ -19,9 +19,7 @@ use super::*;
 use crate::sink::staged::testing::Area;
 use crate::sink::{StagedSink, TargetSpec};
 
-#[path = "../../../tests/it/support/registry.rs"]
-#[allow(dead_code, reason = "the formats' tests need more of it")]
-mod registry;
+use crate::codec::testing::server as registry;
 
 /// A record as a consumer sees it.
 #[derive(Debug, PartialEq, Eq)]
