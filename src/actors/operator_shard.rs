@@ -14,7 +14,9 @@ use super::fanout::Fanout;
 use super::flow::{Flow, InputId, Item};
 use crate::graph::GraphError;
 use crate::operator::{Operator, OperatorError};
-use crate::telemetry::events::{LateRows, QueryMetrics, StateSize, WindowsClosed};
+use crate::telemetry::events::{
+    DuplicatesDropped, LateRows, QueryMetrics, StateSize, WindowsClosed,
+};
 use crate::telemetry::progress::QueryProgress;
 
 /// Owns one shard of an operator's state. Takes what routers made of rows, and watermarks from the
@@ -79,6 +81,7 @@ impl OperatorShard {
                 let merged = self.operator.rows(flow.port, &rows, &mut out)?;
                 LateRows { query: &self.metrics, rows: merged.late_rows }.emit();
                 self.progress.late(merged.late_rows);
+                DuplicatesDropped { query: &self.metrics, rows: merged.duplicates }.emit();
                 drop(credit);
                 Ok(self.send(&out)?)
             }

@@ -80,7 +80,7 @@ fn drop_duplicates(section: &Section<'_>) -> Option<DropDuplicates> {
         return None;
     }
     let table = section.section("drop_duplicates");
-    let columns = table.some_columns("columns", "names of columns of the source");
+    let columns = table.some_columns("columns", "names of columns of the query's output");
     let (least, most) = (Duration::from_millis(1), 3650 * DAY);
     let within = table.duration_or("within", &[WITHIN], least, most).unwrap_or(None);
     let clock = [("event", false), ("wall", true)];

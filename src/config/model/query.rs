@@ -18,11 +18,11 @@ pub struct QuerySettings {
     #[serde(skip)]
     pub sql_location: TextLocation,
     pub mode: OutputMode,
-    /// Rows go out at the first epoch that ends this long after the last that brought some;
-    /// absent: at every epoch. Never shorter than the interval of epochs.
+    /// A trigger of the query's own. Planning refuses it so far: all queries of a pipeline have the
+    /// pipeline's.
     #[serde(serialize_with = "serialize_some_duration", skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Duration>,
-    /// Rows that are left out before all else that the SQL says.
+    /// Which of the rows that the SQL gives are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_duplicates: Option<DropDuplicates>,
     /// State of which no watermark says when it may go is dropped when nothing has touched it for

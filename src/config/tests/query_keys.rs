@@ -99,7 +99,7 @@ error: this array is empty
  4 | columns = []
    |           ^^
    = key: queries.bronze.drop_duplicates.columns
-   = expected: names of columns of the source
+   = expected: names of columns of the query's output
 
 error: invalid value "watermrk"
   --> case.toml:5:10

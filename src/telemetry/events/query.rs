@@ -20,6 +20,7 @@ pub struct QueryMetrics {
     closed_windows: Counter,
     late_rows: Counter,
     null_time_rows: Counter,
+    duplicate_rows: Counter,
     late_limit: Arc<RateLimit>,
     null_time_limit: Arc<RateLimit>,
 }
@@ -42,6 +43,7 @@ impl QueryMetrics {
             closed_windows: names::CLOSED_WINDOWS.with(labels),
             late_rows: names::LATE_ROWS.with(labels),
             null_time_rows: names::NULL_TIME_ROWS.with(labels),
+            duplicate_rows: names::DUPLICATE_ROWS.with(labels),
             late_limit: limit(LateRows::MESSAGE),
             null_time_limit: limit(NullEventTime::MESSAGE),
             pipeline,
@@ -173,6 +175,23 @@ impl NullEventTime<'_> {
                 Self::MESSAGE
             );
         }
+    }
+}
+
+/// A deduplication left rows out, because one like them had come before.
+#[derive(Debug)]
+pub struct DuplicatesDropped<'a> {
+    /// The query.
+    pub query: &'a QueryMetrics,
+    /// Rows.
+    pub rows: u64,
+}
+
+impl DuplicatesDropped<'_> {
+    /// Counts it. That is what such a query is for, so there is nothing to warn of.
+    pub fn emit(self) {
+        let Self { query, rows } = self;
+        query.duplicate_rows.increment(rows);
     }
 }
 

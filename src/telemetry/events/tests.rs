@@ -101,6 +101,7 @@ fn everything() {
     LateRows { query: &metrics, rows: 4 }.emit();
     LateRows { query: &metrics, rows: 0 }.emit();
     NullEventTime { query: &metrics, rows: 1 }.emit();
+    DuplicatesDropped { query: &metrics, rows: 6 }.emit();
     WindowsClosed { query: &metrics, windows: 2 }.emit();
     RowsProduced { query: &metrics, rows: 42 }.emit();
     StateSize { pipeline, query, shard: 1, windows: 2, groups: 30, bytes: 4096 }.emit();
@@ -169,6 +170,7 @@ fn events_count_what_they_say() {
         ("millpond_kafka_fetch_queue_bytes", of_source, 25_000.0),
         ("millpond_query_late_rows_total", of_query, 4.0),
         ("millpond_query_null_event_time_rows_total", of_query, 1.0),
+        ("millpond_query_duplicate_rows_total", of_query, 6.0),
         ("millpond_query_closed_windows_total", of_query, 2.0),
         ("millpond_query_output_rows_total", of_query, 42.0),
         ("millpond_sink_commits_total", of_sink, 1.0),

@@ -181,6 +181,9 @@ table! {
     NULL_TIME_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_null_event_time_rows_total" ["pipeline", "query"],
         "Rows without an event time, which belong to no window.";
+    DUPLICATE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_query_duplicate_rows_total" ["pipeline", "query"],
+        "Rows that a deduplication left out, because one like them had come before.";
     STATE_WINDOWS = Gauge(Unit::Count("windows"))
         "millpond_state_open_windows" ["pipeline", "query", "shard"],
         "Windows open in the state of the shard.";
