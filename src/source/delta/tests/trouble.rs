@@ -97,7 +97,10 @@ fn a_new_column_is_left_out_and_a_changed_one_is_an_error() {
         let next = place.path().join(format!("_delta_log/{:020}.json", 4));
         let mut reader = Reader::new(place.open(&place.options()));
         reader.until(|seen| seen.rows.len() == 3);
-        std::fs::write(&next, changed).unwrap();
+        // Renamed into place: a version of a log is there whole or not at all.
+        let staged = place.path().join("_delta_log/staged.tmp");
+        std::fs::write(&staged, changed).unwrap();
+        std::fs::rename(&staged, &next).unwrap();
         let error = reader.until_error();
         assert_eq!((error.code(), error.is_transient()), ("schema", false), "{error}");
         let text = error.to_string();
