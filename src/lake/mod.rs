@@ -15,6 +15,7 @@
 //!   learnt the same commit is recognised instead of fenced or repeated;
 //! - on a local disk nothing gets its name before its bytes are flushed.
 
+mod address;
 mod compat;
 mod create;
 mod durable;
@@ -30,6 +31,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use address::TableLocation;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
 pub use spec::{Compression, TableSpec, UnknownCompression};
