@@ -14,9 +14,11 @@
 //! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
 //! | `rehearse` | the plan tried on one row |
 //! | `explain` | the plan as text and JSON |
+//! | `batch` | the same dialect over tables that do not stream, for the lakehouse's SQL |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
 mod analyze;
+mod batch;
 mod bind;
 mod build;
 mod catalog;
@@ -55,6 +57,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
+pub(crate) use batch::{BatchPlan, BatchTable, function_names, plan_batch, spark_dialect};
 pub use bind::BoundMap;
 pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
@@ -66,6 +69,7 @@ pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
 pub use names::relations;
 pub use operator::{OperatorKind, OperatorPlan};
+pub(crate) use parse::{bounded, syntax_error, tokenize};
 pub use planner::plan;
 #[cfg(test)]
 pub(crate) use planner::plan_append;
