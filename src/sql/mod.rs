@@ -67,14 +67,15 @@ pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Li
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
+pub(crate) use messages::readable;
 pub use names::relations;
 pub use operator::{OperatorKind, OperatorPlan};
-pub(crate) use parse::{bounded, syntax_error, tokenize};
+pub(crate) use parse::{bounded, parse as parse_query, syntax_error, tokenize};
 pub use planner::plan;
 #[cfg(test)]
 pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
-pub(crate) use show::duration;
+pub(crate) use show::{duration, type_name};
 pub use static_table::StaticTable;
 
 use crate::event_time::Windows;

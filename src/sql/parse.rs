@@ -13,7 +13,7 @@ use super::error::SqlError;
 const MAX_OPERATORS: usize = 1_000;
 
 /// The one SELECT that `sql` is.
-pub(super) fn parse(sql: &str) -> Result<Query, SqlError> {
+pub(crate) fn parse(sql: &str) -> Result<Query, SqlError> {
     let dialect = SparkDialect;
     let tokens = tokenize(sql)?;
     bounded(&tokens)?;
