@@ -44,6 +44,14 @@ pub(super) fn log_store(spec: &TableSpec) -> Result<LogStoreRef, LakeError> {
     }
 }
 
+/// The directory of a table on a local disk; `None` for all others, and for what is no address.
+pub(super) fn local_path(uri: &str) -> Option<PathBuf> {
+    match resolve(uri) {
+        Ok(Location::Local(path)) => Some(path),
+        Ok(Location::Remote(_)) | Err(_) => None,
+    }
+}
+
 enum Location {
     Local(PathBuf),
     Remote(Url),

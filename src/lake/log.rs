@@ -18,7 +18,7 @@ use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::LakeError;
+use super::{LakeError, damage};
 
 /// The key of `commitInfo` under which a commit carries the token of what it holds, by which a
 /// writer recognises its own commit when it could not learn how a write ended.
@@ -193,7 +193,7 @@ impl LogView {
         }
     }
 
-    async fn read(&self, version: Version) -> Result<Option<Bytes>, LakeError> {
+    pub(super) async fn read(&self, version: Version) -> Result<Option<Bytes>, LakeError> {
         self.store
             .read_commit_entry(version)
             .await
@@ -201,15 +201,10 @@ impl LogView {
     }
 
     fn parse(&self, version: Version, bytes: &[u8]) -> Result<Vec<Line>, LakeError> {
-        bytes
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.iter().all(u8::is_ascii_whitespace))
-            .map(serde_json::from_slice)
-            .collect::<Result<_, _>>()
-            .map_err(|e| LakeError::log(&self.table, format!("version {version}: {e}")))
+        parse_lines(&self.table, version, bytes)
     }
 
-    fn apply(&mut self, version: Version, bytes: &[u8]) -> Result<(), LakeError> {
+    pub(super) fn apply(&mut self, version: Version, bytes: &[u8]) -> Result<(), LakeError> {
         for line in self.parse(version, bytes)? {
             if let Some(metadata) = line.metadata {
                 self.metadata = metadata;
@@ -238,6 +233,30 @@ impl LogView {
     fn shown(&self, path: &Path) -> String {
         shown(&self.table, path)
     }
+}
+
+/// The lines of a commit, as much of them as `T` has a place for. A commit without any is damaged:
+/// every writer puts something into it.
+pub(super) fn parse_lines<T: serde::de::DeserializeOwned>(
+    table: &str,
+    version: Version,
+    bytes: &[u8],
+) -> Result<Vec<T>, LakeError> {
+    let path = || commit_uri_from_version(Some(version));
+    let lines = bytes
+        .split(|b| *b == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace))
+        .map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|e| {
+                damage::damaged(table, &path(), &format!("line {} is no action: {e}", index + 1))
+            })
+        })
+        .collect::<Result<Vec<T>, _>>()?;
+    if lines.is_empty() {
+        return Err(damage::damaged(table, &path(), "it is empty"));
+    }
+    Ok(lines)
 }
 
 fn shown(table: &str, path: &Path) -> String {

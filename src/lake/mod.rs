@@ -17,10 +17,13 @@
 
 mod compat;
 mod create;
+pub(crate) mod damage;
 mod durable;
 mod error;
+mod existing;
 mod location;
 mod log;
+pub(crate) mod rewrite;
 mod spec;
 mod table;
 mod types;
@@ -32,6 +35,8 @@ mod tests;
 
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
+pub(crate) use existing::ExistingTable;
+pub use existing::TableLocation;
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};
