@@ -21,6 +21,7 @@
 pub mod actors;
 pub mod aggregate;
 pub mod anomaly;
+pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod codec;

@@ -1,55 +1,26 @@
 //! Tables that are there: opening them for everything but appending.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use arrow::datatypes::Schema;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Snapshot, Version};
 use deltalake::logstore::LogStoreRef;
 
-use super::{LakeError, TableSpec, damage, location};
-
-/// Where a table is: an address, and what its object store has to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableLocation {
-    /// A local path, a `file://` URL, or the URL of an object store.
-    pub uri: String,
-    /// Options of the object store (`AWS_ENDPOINT_URL`, ...); none for local tables.
-    pub storage_options: BTreeMap<String, String>,
-}
+use super::{LakeError, TableLocation, damage};
 
 impl TableLocation {
-    /// The table at `uri`, without options.
-    pub fn new(uri: impl Into<String>) -> Self {
-        Self { uri: uri.into(), storage_options: BTreeMap::new() }
-    }
-
     /// Opens the storage of a table that exists; `None` where there is no table. Nothing is
     /// created.
     ///
     /// # Errors
     /// [`LakeError::Location`], [`LakeError::Io`].
-    pub(crate) async fn open(&self) -> Result<Option<ExistingTable>, LakeError> {
-        if let Some(path) = location::local_path(&self.uri)
-            && !path.is_dir()
-        {
-            // Opening the storage would make the directory.
+    pub(crate) async fn existing(&self) -> Result<Option<ExistingTable>, LakeError> {
+        if self.local_path().is_some_and(|path| !path.is_dir()) {
             return Ok(None);
         }
-        let mut spec = TableSpec::new(self.uri.as_str(), Schema::empty().into());
-        spec.storage_options = self.storage_options.clone();
-        let store = location::log_store(&spec)?;
+        let store = self.log_store()?;
         let table = super::table::shown_uri(&store);
         let found = store.is_delta_table_location().await;
         let found = found.map_err(|e| LakeError::from_delta("read the log of", &table, e))?;
         Ok(found.then_some(ExistingTable { store, table }))
-    }
-}
-
-impl fmt::Display for TableLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.uri)
     }
 }
 

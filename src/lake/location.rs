@@ -44,20 +44,14 @@ pub(super) fn log_store(spec: &TableSpec) -> Result<LogStoreRef, LakeError> {
     }
 }
 
-/// The directory of a table on a local disk; `None` for all others, and for what is no address.
-pub(super) fn local_path(uri: &str) -> Option<PathBuf> {
-    match resolve(uri) {
-        Ok(Location::Local(path)) => Some(path),
-        Ok(Location::Remote(_)) | Err(_) => None,
-    }
-}
-
-enum Location {
+<<<<<<< HEAD
+pub(super) enum Location {
+>>>>>>> room/lakesql
     Local(PathBuf),
     Remote(Url),
 }
 
-fn resolve(uri: &str) -> Result<Location, String> {
+pub(super) fn resolve(uri: &str) -> Result<Location, String> {
     if uri.trim().is_empty() {
         return Err("it is empty".to_owned());
     }

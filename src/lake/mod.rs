@@ -15,6 +15,7 @@
 //!   learnt the same commit is recognised instead of fenced or repeated;
 //! - on a local disk nothing gets its name before its bytes are flushed.
 
+mod address;
 mod compat;
 mod create;
 pub(crate) mod damage;
@@ -33,10 +34,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use address::TableLocation;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
 pub(crate) use existing::ExistingTable;
-pub use existing::TableLocation;
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};

@@ -59,7 +59,7 @@ pub use bind::BoundMap;
 pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
-pub(crate) use error::suggestion;
+pub(crate) use error::{nearest, suggestion};
 pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
