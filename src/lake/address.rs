@@ -89,7 +89,7 @@ impl TableLocation {
     /// # Errors
     /// [`LakeError::Location`] if there is no table, else as [`log_store`](Self::log_store).
     pub async fn open(&self) -> Result<DeltaTable, LakeError> {
-        let mut table = DeltaTable::new(self.log_store()?, Default::default());
+        let mut table = DeltaTable::new(self.log_store()?);
         match table.load().await {
             Ok(()) => Ok(table),
             Err(DeltaTableError::NotATable(_)) => Err(LakeError::Location {

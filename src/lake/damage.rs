@@ -102,21 +102,22 @@ pub(crate) async fn find(store: &LogStoreRef, table: &str) -> Option<LakeError> 
     }
     let first = newest.map_or(0, |version| version + 1);
     let there: BTreeSet<Version> = commits.range(first..).map(|(version, _)| *version).collect();
-    if let Some(last) = there.last() {
-        if let Some(missing) = (first..=*last).find(|version| !there.contains(version)) {
-            let path = commit_uri_from_version(Some(missing));
-            let reason = match newest {
-                Some(checkpoint) => format!(
-                    "it is missing, and version {last} needs every commit after the checkpoint of \
-                     version {checkpoint}"
-                ),
-                None => format!(
-                    "it is missing, and without a checkpoint version {last} needs every commit \
-                     before it"
-                ),
-            };
-            return Some(damaged(table, &path, &reason));
-        }
+    let missing = there.last().and_then(|last| {
+        (first..=*last).find(|version| !there.contains(version)).map(|missing| (missing, last))
+    });
+    if let Some((missing, last)) = missing {
+        let path = commit_uri_from_version(Some(missing));
+        let reason = match newest {
+            Some(checkpoint) => format!(
+                "it is missing, and version {last} needs every commit after the checkpoint of \
+                 version {checkpoint}"
+            ),
+            None => format!(
+                "it is missing, and without a checkpoint version {last} needs every commit before \
+                 it"
+            ),
+        };
+        return Some(damaged(table, &path, &reason));
     }
     for version in there {
         let (path, size) = &commits[&version];

@@ -59,6 +59,11 @@ impl ExistingTable {
         Ok(table)
     }
 
+    /// The version of the newest checkpoint that `_last_checkpoint` names.
+    pub async fn checkpoint_version(&self) -> Result<Option<Version>, LakeError> {
+        super::table::last_checkpoint(&self.store, &self.table).await
+    }
+
     /// An error of deltalake, or the damaged file that is behind it.
     pub async fn explained(
         &self,

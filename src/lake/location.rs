@@ -44,9 +44,7 @@ pub(super) fn log_store(spec: &TableSpec) -> Result<LogStoreRef, LakeError> {
     }
 }
 
-<<<<<<< HEAD
 pub(super) enum Location {
->>>>>>> room/lakesql
     Local(PathBuf),
     Remote(Url),
 }

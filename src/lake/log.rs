@@ -18,7 +18,7 @@ use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{LakeError, damage};
+use super::{ExistingTable, LakeError, damage};
 
 /// The key of `commitInfo` under which a commit carries the token of what it holds, by which a
 /// writer recognises its own commit when it could not learn how a write ended.
@@ -71,13 +71,23 @@ struct Provenance {
 impl LogView {
     /// Reads the newest version, or returns `None` where there is no table yet.
     pub async fn load(store: &LogStoreRef, table: &str) -> Result<Option<Self>, LakeError> {
+        Self::load_at(store, table, None).await
+    }
+
+    /// Reads a version, the newest without one, or returns `None` where there is no table.
+    pub async fn load_at(
+        store: &LogStoreRef,
+        table: &str,
+        version: Option<Version>,
+    ) -> Result<Option<Self>, LakeError> {
         let trouble = |e: DeltaTableError| LakeError::from_delta("read the log of", table, e);
         // Asked first, so that an empty directory is told from a log that cannot be read: only
         // the former may be answered by creating a table.
         if !store.is_delta_table_location().await.map_err(trouble)? {
             return Ok(None);
         }
-        let snapshot = Arc::new(Snapshot::try_new(store.as_ref(), None).await.map_err(trouble)?);
+        let existing = ExistingTable { store: store.clone(), table: table.to_owned() };
+        let snapshot = Arc::new(existing.snapshot(version).await?);
         Ok(Some(Self {
             store: store.clone(),
             table: table.to_owned(),
@@ -88,6 +98,11 @@ impl LogView {
             transactions: HashMap::new(),
             tokens: VecDeque::new(),
         }))
+    }
+
+    /// How messages call the table.
+    pub fn table(&self) -> &str {
+        &self.table
     }
 
     /// Follows the log to its newest version; returns whether there was anything new.
