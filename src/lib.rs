@@ -37,4 +37,5 @@ pub mod source;
 pub mod sql;
 pub mod telemetry;
 pub mod trial;
+pub mod upkeep;
 pub mod weblog;
