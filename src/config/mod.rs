@@ -70,6 +70,8 @@ use document::{LARGEST, Table};
 use locator::Locator;
 use section::Section;
 
+pub(crate) use units::{parse_duration, parse_size};
+
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 
 /// Reads and validates a configuration.

@@ -93,7 +93,16 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 /// Runs the subcommand.
-pub fn execute(args: SqlArgs) -> anyhow::Result<ExitCode> {
+pub fn execute(mut args: SqlArgs) -> anyhow::Result<ExitCode> {
+    // `--plot "SELECT ..."`: a chart in the terminal, and the statement.
+    if let Some(plot) = &mut args.plot.plot
+        && !plot.is_empty()
+        && !PlotArgs::is_file(plot)
+        && args.statement.is_none()
+        && args.file.is_none()
+    {
+        args.statement = Some(std::mem::take(plot));
+    }
     let catalog = match args.catalog.catalog() {
         Ok(catalog) => catalog,
         Err(status) => return Ok(status),

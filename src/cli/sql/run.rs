@@ -147,8 +147,7 @@ impl Runner {
             output::WriteError::Closed => RunError::Closed,
             output::WriteError::Failed(reason) => RunError::Output { to: to.clone(), reason },
         };
-        let mut sink =
-            output::Sink::new(self.settings.format, schema, output).map_err(failed)?;
+        let mut sink = output::Sink::new(self.settings.format, schema, output).map_err(failed)?;
         let mut count = 0_u64;
         while let Some(batch) = rows.next().await? {
             count += batch.num_rows() as u64;
@@ -166,8 +165,8 @@ impl Runner {
             plot::check_size(count).map_err(RunError::Plot)?;
             batches.push(batch);
         }
-        let text = plot::draw(&self.settings.plot, &rows.schema(), &batches)
-            .map_err(RunError::Plot)?;
+        let text =
+            plot::draw(&self.settings.plot, &rows.schema(), &batches).map_err(RunError::Plot)?;
         if let Some(text) = text {
             let mut out = std::io::stdout().lock();
             if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {

@@ -21,8 +21,12 @@ pub(super) fn shown(error: &LakeSqlError, text: &str) -> String {
         let (source, column) = around(source, column);
         let number = line.to_string();
         let margin = " ".repeat(number.len());
-        out += &format!("{margin}--> line {line}, column {column}\n", column = error.location().map_or(column, |at| at.1));
-        out += &format!("{margin} |\n{number} | {source}\n{margin} | {}^\n", " ".repeat(column - 1));
+        out += &format!(
+            "{margin}--> line {line}, column {column}\n",
+            column = error.location().map_or(column, |at| at.1)
+        );
+        out +=
+            &format!("{margin} |\n{number} | {source}\n{margin} | {}^\n", " ".repeat(column - 1));
     }
     if let Some(hint) = error.hint() {
         out += &format!("  = help: {hint}\n");
