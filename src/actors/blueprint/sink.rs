@@ -303,7 +303,11 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
 }
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
-    let spec = TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema());
+    let spec = TableSpec {
+        // A table of an earlier version lacks columns that were added since.
+        evolve: true,
+        ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
+    };
     SinkBlueprint {
         sink: DEAD_LETTERS.into(),
         target: SinkTarget::Table(spec),

@@ -102,7 +102,10 @@ impl<'a> Builder<'a> {
         for (index, open) in sinks.into_iter().enumerate() {
             let described = &blueprint.sinks[index];
             let inputs = match described.feeds_from {
-                Feeds::DeadLetters => Inputs::of(partitions.len()),
+                // The readers number themselves; behind them come the shards whose rows rules reject.
+                Feeds::DeadLetters => {
+                    Inputs::of(partitions.len()).followed_by(&blueprint.rejecting(), senders)
+                }
                 Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
                 Feeds::Detectors => {
                     Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())

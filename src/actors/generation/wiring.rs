@@ -35,6 +35,20 @@ impl Inputs {
         Self { first: BTreeMap::new(), total }
     }
 
+    /// The same, and behind them the senders of `roots`.
+    #[must_use]
+    pub fn followed_by(
+        mut self,
+        roots: &BTreeSet<Root>,
+        senders_of: impl Fn(Root) -> usize,
+    ) -> Self {
+        for root in roots {
+            self.first.insert(*root, self.total as InputId);
+            self.total += senders_of(*root);
+        }
+        self
+    }
+
     /// How many there are.
     pub fn total(&self) -> usize {
         self.total

@@ -19,7 +19,10 @@ pub use format::{
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,

@@ -28,8 +28,8 @@ pub use checkpoint::{
 };
 pub use kafka::{BrokerStatistics, KafkaError, KafkaStatistics};
 pub use query::{
-    DuplicatesDropped, LateRows, NullEventTime, QueryMetrics, RowsProduced, StateSize,
-    WatermarkAdvanced, WindowsClosed,
+    DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
+    QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,
 };
 pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying};
 pub use source::{

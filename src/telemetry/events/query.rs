@@ -195,6 +195,82 @@ impl DuplicatesDropped<'_> {
     }
 }
 
+/// The metrics of one rule of a query.
+#[derive(Debug)]
+pub struct ExpectationMetrics {
+    pipeline: Arc<str>,
+    query: Arc<str>,
+    rule: Arc<str>,
+    outcome: &'static str,
+    passed: Counter,
+    violated: Counter,
+    limit: Arc<RateLimit>,
+}
+
+impl ExpectationMetrics {
+    /// Looks the metrics up. `outcome`: what becomes of rows that violate the rule.
+    pub fn new(
+        pipeline: impl Into<Arc<str>>,
+        query: impl Into<Arc<str>>,
+        rule: impl Into<Arc<str>>,
+        outcome: &'static str,
+    ) -> Self {
+        let (pipeline, query, rule) = (pipeline.into(), query.into(), rule.into());
+        let limit = rate_limit::shared(LimitKey {
+            message: ExpectationChecked::MESSAGE,
+            pipeline: Arc::clone(&pipeline),
+            subject: format!("{query}.{rule}").into(),
+            reason: Cow::Borrowed(""),
+        });
+        Self {
+            passed: names::EXPECTATION_ROWS.with([&*pipeline, &*query, &*rule, "passed"]),
+            violated: names::EXPECTATION_ROWS.with([&*pipeline, &*query, &*rule, outcome]),
+            outcome,
+            limit,
+            pipeline,
+            query,
+            rule,
+        }
+    }
+}
+
+/// A batch of a query's rows was held against a rule.
+#[derive(Debug)]
+pub struct ExpectationChecked<'a> {
+    /// The rule.
+    pub rule: &'a ExpectationMetrics,
+    /// Rows that met it.
+    pub passed: u64,
+    /// Rows that did not.
+    pub violated: u64,
+}
+
+impl ExpectationChecked<'_> {
+    const MESSAGE: &'static str = "rows violate an expectation";
+
+    /// Counts it, and logs violations unless the rule had some logged a moment ago.
+    pub fn emit(self) {
+        let Self { rule, passed, violated } = self;
+        rule.passed.increment(passed);
+        if violated == 0 {
+            return;
+        }
+        rule.violated.increment(violated);
+        if let Some(suppressed) = rule.limit.admit(Instant::now(), violated) {
+            warn!(
+                pipeline = %rule.pipeline,
+                query = %rule.query,
+                rule = %rule.rule,
+                outcome = rule.outcome,
+                rows = violated,
+                suppressed,
+                "{}",
+                Self::MESSAGE
+            );
+        }
+    }
+}
+
 /// How large the state of one shard of a query is; told after a snapshot and when windows close.
 #[derive(Debug)]
 pub struct StateSize<'a> {

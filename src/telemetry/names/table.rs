@@ -14,6 +14,10 @@ pub const LABELS: &[(&str, &str)] = &[
     ("detector", "name of a detector in the configuration"),
     ("change", "direction of a rebalance: `assigned`, `revoked`"),
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
+    (
+        "outcome",
+        "what became of rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`",
+    ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
     ("pipeline", "name of a pipeline in the configuration"),
@@ -21,6 +25,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("reason", "why, as one of a fixed list of short codes"),
     ("revision", "revision of the source code that was built, or `unknown`"),
     ("route", "pattern of a path of the HTTP server, or `other`"),
+    ("rule", "name of an expectation of a query in the configuration"),
     ("severity", "of an anomaly: `info`, `warning`, `critical`"),
     ("shard", "number of a shard of the key space of a query"),
     ("sink", "name of a sink in the configuration"),
@@ -184,6 +189,9 @@ table! {
     DUPLICATE_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_duplicate_rows_total" ["pipeline", "query"],
         "Rows that a deduplication left out, because one like them had come before.";
+    EXPECTATION_ROWS = Counter(Unit::Count("rows"))
+        "millpond_expectation_rows_total" ["pipeline", "query", "rule", "outcome"],
+        "Rows of the query's output that were held against one of its expectations.";
     STATE_WINDOWS = Gauge(Unit::Count("windows"))
         "millpond_state_open_windows" ["pipeline", "query", "shard"],
         "Windows open in the state of the shard.";
