@@ -11,6 +11,8 @@ use super::watermark_tracker::now_ms;
 use crate::codec::CodecError;
 use crate::codec::dead_letter::{RejectedFrom, rejected_rows};
 use crate::graph::{Branches, Delivery, GraphError};
+use crate::sink::SinkError;
+use crate::sink::type_change::TypeFit;
 use crate::sql::RejectedRows;
 use crate::telemetry::events::{
     ExpectationChecked, ExpectationMetrics, NullEventTime, QueryMetrics, RowsProduced,
@@ -58,6 +60,9 @@ pub enum FanoutError {
     /// A rejected row cannot be written as JSON.
     #[error("a row for the dead letters cannot be written as JSON: {0}")]
     Codec(#[from] CodecError),
+    /// A column cannot be brought into the table's type.
+    #[error(transparent)]
+    Types(#[from] SinkError),
 }
 
 impl FanoutError {
@@ -73,6 +78,8 @@ pub struct Destination {
     pub outlet: Outlet,
     /// All sinks behind it have everything below this offset already (after a lost checkpoint).
     pub resume_at: i64,
+    /// Brings rows into the types of the table behind it.
+    pub fit: Option<Arc<TypeFit>>,
 }
 
 /// Where a query's figures go.
@@ -100,7 +107,7 @@ impl Fanout {
         offsets: Option<&Int64Array>,
     ) -> Result<(), FanoutError> {
         let Self { branches, shards, outputs, operators, queries_of, shown, letters } = self;
-        let mut failed = None;
+        let mut failed: Option<FanoutError> = None;
         branches.apply(batch, *shards, &mut |delivery| match delivery {
             Delivery::Checked { query, tallies } => {
                 let Some(shown) = shown.get(&query) else { return };
@@ -112,20 +119,37 @@ impl Fanout {
             }
             Delivery::Rejected { query, rejected } => {
                 let (Some(letters), Some(shown)) = (&letters, shown.get(&query)) else { return };
-                if next > letters.resume_at {
-                    match letters.rows(shown.progress.name(), &rejected, offsets) {
-                        Ok(rows) => letters.outlet.send(0, Item::Rows(rows, credit.cloned())),
-                        Err(error) => failed = Some(error),
-                    }
-                }
+                let sent = letters.send(shown, &rejected, offsets, (next, credit));
+                failed = failed.take().or(sent.err());
             }
-            Delivery::Output { query, rows } => {
+            Delivery::Output { query, rows, places } => {
                 let count = rows.num_rows() as u64;
                 let mut any = false;
                 for destination in outputs.get(&query).into_iter().flatten() {
-                    if next > destination.resume_at {
+                    if next <= destination.resume_at {
+                        continue;
+                    }
+                    any = true;
+                    let Some(fit) = &destination.fit else {
                         destination.outlet.send(0, Item::Rows(rows.clone(), credit.cloned()));
-                        any = true;
+                        continue;
+                    };
+                    let fitted = match fit.apply(&rows, places.as_ref()) {
+                        Ok(fitted) => fitted,
+                        Err(error) => {
+                            failed = Some(error.into());
+                            continue;
+                        }
+                    };
+                    if fitted.rows.num_rows() > 0 {
+                        destination.outlet.send(0, Item::Rows(fitted.rows, credit.cloned()));
+                    }
+                    if let (Some(rejected), Some(letters), Some(shown)) =
+                        (fitted.rejected, &letters, shown.get(&query))
+                    {
+                        shown.metrics.types_rejected(fit.sink(), rejected.rules.len() as u64);
+                        let sent = letters.send(shown, &rejected, offsets, (next, credit));
+                        failed = failed.take().or(sent.err());
                     }
                 }
                 if any && let Some(shown) = shown.get(&query) {
@@ -152,7 +176,7 @@ impl Fanout {
                 }
             }
         })?;
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        failed.map_or(Ok(()), Err)
     }
 
     /// Whether rows that come with their offsets can be told by them.
@@ -189,6 +213,21 @@ impl Fanout {
 }
 
 impl Letters {
+    /// Sends rejected rows on, unless the table has them. They carry the credit of their batch.
+    fn send(
+        &self,
+        shown: &Shown,
+        rejected: &RejectedRows,
+        offsets: Option<&Int64Array>,
+        (next, credit): (i64, Option<&Credit>),
+    ) -> Result<(), FanoutError> {
+        if next > self.resume_at {
+            let rows = self.rows(shown.progress.name(), rejected, offsets)?;
+            self.outlet.send(0, Item::Rows(rows, credit.cloned()));
+        }
+        Ok(())
+    }
+
     fn rows(
         &self,
         query: &str,

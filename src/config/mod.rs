@@ -59,7 +59,8 @@ pub use model::{
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
     SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
     TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, ViolationAction, WatermarkSettings,
+    TimeSettings, TimestampSetting, Trigger, TypeChange, UnknownFields, ViolationAction,
+    WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

@@ -57,6 +57,8 @@ pub enum Delivery {
         query: usize,
         /// At least one.
         rows: RecordBatch,
+        /// The place of each in the root's batch, where somebody wants them and they are known.
+        places: Option<UInt32Array>,
     },
     /// What a query's rules came to. Comes before the rows.
     Checked {
@@ -139,6 +141,11 @@ impl Branches {
             .try_for_each(|branch| branch.apply(batch, places.as_ref(), shards, deliver))
     }
 
+    /// Somebody wants to know where rows stood in the root's batch.
+    pub fn trace(&mut self) {
+        self.traced = true;
+    }
+
     /// Whether rejected rows come with their places in the root's batch.
     pub fn is_traced(&self) -> bool {
         self.traced
@@ -210,7 +217,7 @@ impl Branch {
                 for reader in readers {
                     reader.apply(&rows, places.as_ref(), shards, deliver)?;
                 }
-                deliver(Delivery::Output { query: *query, rows });
+                deliver(Delivery::Output { query: *query, rows, places });
             }
         }
         Ok(())

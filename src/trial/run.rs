@@ -279,7 +279,7 @@ impl Trial {
         let Some(branches) = branches.get_mut(&root) else { return Ok(steps) };
         for batch in batches {
             branches.apply(batch, *shards, &mut |delivery| match delivery {
-                Delivery::Output { query, rows } => output.push(Output { query, rows }),
+                Delivery::Output { query, rows, .. } => output.push(Output { query, rows }),
                 Delivery::Checked { query, tallies } => {
                     let known = &mut checked[query];
                     known.resize(tallies.len(), Tally::default());

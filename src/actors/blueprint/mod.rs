@@ -150,7 +150,11 @@ impl Blueprint {
         if self.dead_letters().is_none() {
             return BTreeSet::new();
         }
-        let rejects = |query: &usize| self.queries[*query].plan.has_dead_letters();
+        let rejects = |query: &usize| {
+            let query = &self.queries[*query];
+            let misfits = |sink: &usize| self.sinks[*sink].misfits_to_dead_letters;
+            query.plan.has_dead_letters() || query.sinks.iter().any(misfits)
+        };
         (0..self.graph.operators().len())
             .map(Root::Operator)
             .filter(|root| self.graph.outputs_below(*root).iter().any(rejects))

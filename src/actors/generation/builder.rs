@@ -94,7 +94,8 @@ impl<'a> Builder<'a> {
         let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
-        let Recovered { sinks, epoch, instance, points } = recovered;
+        let Recovered { sinks, fits, epoch, instance, points } = recovered;
+        self.wiring.fits = fits;
 
         // The sinks, with as many inputs as there will be senders.
         let sink_threads = self.start_threads(blueprint.sinks.len().min(self.cores))?;

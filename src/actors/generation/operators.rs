@@ -233,9 +233,12 @@ impl Builder<'_> {
         letters: Option<Letters>,
     ) -> Result<Fanout, StartError> {
         let blueprint = &self.parts.blueprint;
-        let branches = Branches::new(&blueprint.graph, root, rows)
+        let mut branches = Branches::new(&blueprint.graph, root, rows)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let ends = self.wiring.destinations(blueprint, root, member, resume_at);
+        if ends.outputs.values().flatten().any(|destination| destination.fit.is_some()) {
+            branches.trace();
+        }
         let queries_of: BTreeMap<usize, usize> = ends
             .operators
             .keys()

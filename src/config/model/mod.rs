@@ -26,7 +26,7 @@ pub use query::{
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,

@@ -31,7 +31,7 @@ pub use query::{
     DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
     QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,
 };
-pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying};
+pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying, TypesRejected};
 pub use source::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, PartitionActive, PartitionIdle,
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use metrics::Counter;
 use tracing::{debug, trace, warn};
 
+use super::TypesRejected;
 use crate::telemetry::names;
 use crate::telemetry::rate_limit::{self, LimitKey, RateLimit};
 use crate::telemetry::time::{EventTime, Now};
@@ -49,6 +50,13 @@ impl QueryMetrics {
             pipeline,
             query,
         }
+    }
+}
+
+impl QueryMetrics {
+    /// Rows of the query do not fit the types of a sink's table.
+    pub fn types_rejected(&self, sink: &str, rows: u64) {
+        TypesRejected { pipeline: &self.pipeline, sink, rows }.emit();
     }
 }
 

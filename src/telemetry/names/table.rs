@@ -270,6 +270,9 @@ table! {
     SINK_BYTES = Counter(Unit::Bytes)
         "millpond_sink_committed_bytes_total" ["pipeline", "sink"],
         "Bytes of the files committed.";
+    SINK_TYPE_CHANGE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_sink_type_change_rows_total" ["pipeline", "sink"],
+        "Rows that went to the dead letters because the table's types do not hold their values.";
     SINK_FILE_BYTES = Histogram(Unit::Bytes)
         "millpond_sink_file_size_bytes" ["pipeline", "sink"] in SIZES,
         "Size of the data files written.";
