@@ -19,8 +19,7 @@ path = "INPUT/*.json"
 settle = "0s"
 format = { type = "json" }
 schema = "id STRING, price DOUBLE, country STRING, at TIMESTAMP"
-event_time = "at"
-watermark = "0s"
+watermark = { column = "at", delay = "0s" }
 
 [queries.bronze]
 sql = "SELECT * FROM sales"
@@ -81,7 +80,7 @@ fn run(config: &Path, dir: &Path, failpoints: &str) -> Daemon {
     Daemon::spawn(command, dir)
 }
 
-const LETTERS: &str = "SELECT source, split, \"offset\", query, reason, payload::VARCHAR \
+const LETTERS: &str = "SELECT source, split, \"offset\", query, reason, decode(payload) \
                        FROM dead_letters WHERE reason NOT LIKE 'json%' AND query IS NOT NULL \
                        ORDER BY query, \"offset\", payload";
 

@@ -10,6 +10,7 @@ mod commands;
 mod config_tests;
 mod crash;
 mod crash_sql;
+mod evolution;
 mod expectations;
 mod kill_points;
 mod late;

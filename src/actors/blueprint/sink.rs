@@ -238,7 +238,7 @@ fn misfits(
     if plan.mode == OutputMode::Complete {
         let message = "in complete mode every row comes out at every trigger, and each time it \
                        would be a dead letter";
-        return Err(wrong(message, "cast the column in the query: try_cast(column AS type)"));
+        return Err(wrong(message, "cast the column in the query: CAST(column AS type)"));
     }
     Ok(true)
 }
