@@ -16,11 +16,12 @@
 //!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
-//! look at; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
+//! look at; [`catalog`] knows the tables by name and [`lakesql`] queries them; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
 
 pub mod actors;
 pub mod aggregate;
 pub mod anomaly;
+pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod codec;
@@ -28,6 +29,7 @@ pub mod config;
 pub mod event_time;
 pub mod graph;
 pub mod lake;
+pub mod lakesql;
 pub mod operator;
 pub mod server;
 pub mod sink;
@@ -35,4 +37,5 @@ pub mod source;
 pub mod sql;
 pub mod telemetry;
 pub mod trial;
+pub mod upkeep;
 pub mod weblog;

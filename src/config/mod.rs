@@ -12,6 +12,7 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod catalog;
 mod checks;
 mod context;
 mod detector;
