@@ -19,6 +19,7 @@ mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod expect;
 mod format;
 mod kafka_options;
 mod locator;
@@ -50,16 +51,17 @@ pub use model::{
     After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
     ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
     DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
-    DetectorSettings, DropDuplicates, DropWithin, FileCompression, FileOrder, FilesFormat,
-    FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat, JsonSchemaFormat,
-    KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings,
-    MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
+    DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
+    FilesFormat, FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat,
+    JsonSchemaFormat, KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat,
+    LoggingSettings, MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
     PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
     ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
     SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
     TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    TimeSettings, TimestampSetting, Trigger, TypeChange, UnknownFields, ViolationAction,
+    WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

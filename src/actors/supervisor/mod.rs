@@ -624,6 +624,13 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
             &settings.sql,
             windowed,
         );
+        progress.query(&query.name).expects(
+            query
+                .plan
+                .expectations
+                .iter()
+                .map(|rule| (&*rule.name, &*rule.that, rule.on_violation.name())),
+        );
     }
     for sink in &blueprint.sinks {
         progress.sink(&sink.sink).describe(sink.kind(), &sink.address());

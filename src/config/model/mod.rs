@@ -19,11 +19,14 @@ pub use format::{
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,
