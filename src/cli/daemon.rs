@@ -73,9 +73,10 @@ impl Daemon {
         let server = if blueprint.settings.server.enabled {
             let state = ServerState::new(handle, vec![progress.clone()])
                 .with_tables(blueprint.memory_tables());
-            let listen = blueprint.settings.server.listen;
-            let server = server::start(ServerOptions { listen }, state)?;
-            tracing::info!(address = %server.addr(), "serving metrics, health and progress");
+            let state = state.with_topologies(vec![blueprint.topology()]);
+            let server = server::start(ServerOptions::from(&blueprint.settings.server), state)?;
+            let scheme = if server.is_secure() { "https" } else { "http" };
+            tracing::info!(address = %server.addr(), scheme, "serving the page, metrics and health");
             Some(server)
         } else {
             None

@@ -28,6 +28,7 @@ mod pipeline;
 mod query;
 mod secret;
 mod section;
+mod server;
 mod sink;
 mod source;
 mod suggest;
@@ -56,9 +57,10 @@ pub use model::{
     PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
     ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
-    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
-    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
+    TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
+    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger,
+    UnknownFields, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
+
 use super::rates::Rates;
 use super::report::{EventTimeReport, QueryReport, StateReport};
 use super::source::Maybe;
+use super::windows::{WindowColumns, WindowHistory, WindowsReport};
 use crate::telemetry::lock;
 use crate::telemetry::time::Now;
 
@@ -23,6 +26,7 @@ pub struct QueryProgress {
     max_event_time: Maybe,
     watermark: Maybe,
     state: Mutex<BTreeMap<usize, ShardState>>,
+    windows: WindowHistory,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,7 @@ impl QueryProgress {
             max_event_time: Maybe::none(),
             watermark: Maybe::none(),
             state: Mutex::default(),
+            windows: WindowHistory::default(),
         }
     }
 
@@ -66,6 +71,21 @@ impl QueryProgress {
     pub fn describe(&self, fingerprint: &str, mode: &str, sql: &str, windowed: bool) {
         *lock(&self.about) =
             About { fingerprint: fingerprint.into(), mode: mode.into(), sql: sql.into(), windowed };
+    }
+
+    /// Which of its columns make a chart of its windows, if some do. The first call counts.
+    pub fn describe_windows(&self, columns: WindowColumns) {
+        self.windows.describe(columns);
+    }
+
+    /// Looks at rows of its output, for the chart of its windows. Costs nothing where there is
+    /// none, else one pass over a column.
+    pub fn observe(&self, rows: &RecordBatch) {
+        self.windows.observe(rows);
+    }
+
+    pub(super) fn windows(&self, column: Option<&str>, series: usize) -> Option<WindowsReport> {
+        self.windows.report(&self.name, column, series)
     }
 
     /// It handed `rows` to its sinks.
@@ -135,6 +155,7 @@ impl QueryProgress {
             fingerprint: Arc::clone(&about.fingerprint),
             output_mode: Arc::clone(&about.mode),
             sql: Arc::clone(&about.sql),
+            window_columns: self.windows.columns(),
             num_output_rows: output,
             output_rows_per_second: rate,
             event_time: EventTimeReport {
