@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -131,26 +133,32 @@ pub(super) async fn guard(
     };
     let mut response = match admit(&request, route, is_statement) {
         Err(refusal) => refuse(request, *refusal),
-        Ok(()) => {
-            let http = request.request().clone();
-            match tokio::time::timeout(limit, next.call(request)).await {
-                Ok(response) => response?,
-                Err(_) => {
-                    let message = format!("there was no answer within {} s", limit.as_secs());
-                    ServiceResponse::new(http, error(StatusCode::SERVICE_UNAVAILABLE, &message))
-                }
-            }
-        }
+        Ok(()) => match tokio::time::timeout(limit, next.call(request)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(overdue(route, started, limit)),
+        },
     };
     let status = response.status();
-    let headers = response.headers_mut();
+    finish(route, started, status, response.headers_mut());
+    Ok(response)
+}
+
+/// What is done to every response.
+fn finish(route: &'static str, started: Instant, status: StatusCode, headers: &mut HeaderMap) {
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     access::secure(headers);
     names::HTTP_REQUESTS.with([route, status.as_str()]).increment(1);
     names::HTTP_SECONDS.with([route]).record(started.elapsed().as_secs_f64());
-    Ok(response)
+}
+
+/// The response to a request whose handler was given up, and the request with it.
+fn overdue(route: &'static str, started: Instant, limit: Duration) -> Error {
+    let message = format!("there was no answer within {} s", limit.as_secs());
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &message);
+    finish(route, started, StatusCode::SERVICE_UNAVAILABLE, response.headers_mut());
+    InternalError::from_response(message, response).into()
 }
 
 /// Whether a request may be answered; an error is what is said instead.
