@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-pub use anomaly::{AnomalySummary, DetectorProgress, Severity};
+pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
 pub use history::{EpochReport, LetterNote, LetterReport, RestartReport, ShownBytes};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
@@ -39,7 +39,7 @@ pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
 pub use windows::{SeriesReport, WindowColumns, WindowsReport};
 
-use anomaly::RecentAnomalies;
+use anomaly::Anomalies;
 use history::{EPOCHS, FAULTS, push_bounded};
 use source::{Maybe, sum_known};
 
@@ -113,7 +113,7 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
-    anomalies: RecentAnomalies,
+    anomalies: Anomalies,
 }
 
 #[derive(Debug)]
@@ -204,7 +204,7 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
-            anomalies: RecentAnomalies::default(),
+            anomalies: Anomalies::default(),
         })
     }
 
@@ -413,10 +413,14 @@ impl PipelineProgress {
         self.snapshot().sinks.iter().any(|sink| sink.retrying.is_some())
     }
 
-    /// A detector found an anomaly.
+    /// An anomaly began, changed or is over.
     pub fn anomaly(&self, anomaly: AnomalySummary) {
-        self.detector(&anomaly.detector).found(anomaly.severity);
-        self.anomalies.push(anomaly);
+        self.anomalies.tell(anomaly);
+    }
+
+    /// A detector starts with these anomalies open, and no others.
+    pub fn anomalies_restored(&self, detector: &str, open: Vec<AnomalySummary>) {
+        self.anomalies.restore(detector, open);
     }
 
     /// Whether it is fit to work, and what is missing.
@@ -500,7 +504,8 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
-            recent_anomalies: self.anomalies.list(),
+            open_anomalies: self.anomalies.open(),
+            recent_anomalies: self.anomalies.recent(),
         }
     }
 
