@@ -8,7 +8,7 @@
 //! | `/readyz` | 200 when every pipeline is fit to work, else 503 with the reasons |
 //! | `/api/v1/pipelines` | where every pipeline stands |
 //! | `/api/v1/pipelines/{name}` | where one stands |
-//! | `/api/v1/pipelines/{name}/...` | its graph, windows, anomalies, checkpoints, restarts, dead letters |
+//! | `/api/v1/pipelines/{name}/...` | its graph, windows, checkpoints, restarts, dead letters |
 //! | `/api/v1/tables`, `/api/v1/sql` | the tables, and read-only statements over them |
 //!
 //! It runs in an actix system of its own, on a thread of its own, so that it answers while the
@@ -19,6 +19,7 @@
 
 pub mod access;
 mod data;
+mod lake;
 mod page;
 mod routes;
 mod sql;
@@ -65,6 +66,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a client may leave what it was sent unread before its connection is cut.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+pub use self::lake::LakeStatements;
 pub use self::sql::{Answer, Limits, StatementError, Statements, TableColumns};
 pub use self::tls::TlsError;
 

@@ -34,7 +34,7 @@ const AROUND_STATEMENT: Duration = Duration::from_secs(5);
 pub(super) const SQL: &str = "/api/v1/sql";
 
 /// The paths with what they give, for the index and for the `route` label.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 15] = [
     ("/", "the page, for a browser; for others this list"),
     ("/page/{file}", "the files of the page"),
     ("/metrics", "metrics for Prometheus"),
@@ -47,7 +47,6 @@ const ROUTES: [(&str, &str); 16] = [
         "/api/v1/pipelines/{name}/windows/{query}",
         "the last windows of a query as time series; ?column= and ?series= choose",
     ),
-    ("/api/v1/pipelines/{name}/anomalies", "its open and recent anomalies"),
     ("/api/v1/pipelines/{name}/checkpoints", "its last epochs"),
     ("/api/v1/pipelines/{name}/restarts", "its last faults"),
     ("/api/v1/pipelines/{name}/dead-letters", "the last records that could not be read"),
@@ -66,7 +65,6 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .service(get("/api/v1/pipelines/{name}").to(data::pipeline))
         .service(get("/api/v1/pipelines/{name}/graph").to(view::graph))
         .service(get("/api/v1/pipelines/{name}/windows/{query}").to(view::windows))
-        .service(get("/api/v1/pipelines/{name}/anomalies").to(view::anomalies))
         .service(get("/api/v1/pipelines/{name}/checkpoints").to(view::checkpoints))
         .service(get("/api/v1/pipelines/{name}/restarts").to(view::restarts))
         .service(get("/api/v1/pipelines/{name}/dead-letters").to(view::dead_letters))

@@ -56,6 +56,8 @@ pub struct Answer {
     pub batches: Vec<RecordBatch>,
     /// There were more than the limit.
     pub truncated: bool,
+    /// What its author should know.
+    pub notices: Vec<String>,
 }
 
 /// Why a statement gave no rows.
@@ -163,7 +165,7 @@ pub(super) fn runtime(settings: &SqlBoxSettings) -> io::Result<Runtime> {
 }
 
 /// Lets every other thread of the process go first.
-fn give_way() {
+pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     // SAFETY: on Linux this concerns the calling thread alone, and touches no memory. A refusal
     // leaves it as it is.
@@ -308,7 +310,11 @@ impl Answer {
             }
         }
         let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let tail = format!("],\"rowCount\":{rows},\"truncated\":{cut},\"elapsedMs\":{elapsed}}}");
+        let notices = json!(self.notices);
+        let tail = format!(
+            "],\"rowCount\":{rows},\"truncated\":{cut},\"elapsedMs\":{elapsed},\
+             \"notices\":{notices}}}"
+        );
         out.extend_from_slice(tail.as_bytes());
         Ok(out)
     }
@@ -400,8 +406,12 @@ mod tests {
         let schema = Arc::new(Schema::new(fields));
         let arrays = columns.into_iter().map(|(_, column)| column).collect();
         let batch = RecordBatch::try_new(schema.clone(), arrays).expect("columns of one length");
-        let answer =
-            Answer { schema, batches: vec![batch.slice(0, 1), batch.slice(1, 1)], truncated: true };
+        let answer = Answer {
+            schema,
+            batches: vec![batch.slice(0, 1), batch.slice(1, 1)],
+            truncated: true,
+            notices: Vec::new(),
+        };
         let body = answer.to_json(Instant::now()).expect("it has a form");
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(json["columns"][0], json!({"name": "n", "type": "BIGINT"}));

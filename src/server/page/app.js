@@ -87,10 +87,11 @@ async function look() {
   figures(report);
   graph.update(report);
   windows.update(report);
-  const anomalies = await of(name, "anomalies");
-  timeline.update(anomalies);
-  openCount = anomalies.open.length;
-  windows.setIncidents([...anomalies.open, ...anomalies.closed]);
+  const rank = ["info", "warning", "critical"];
+  const open = [...report.openAnomalies].sort((a, b) => rank.indexOf(b.severity) - rank.indexOf(a.severity));
+  const closed = report.recentAnomalies.filter((one) => one.state === "closed");
+  timeline.update(open, closed);
+  windows.setIncidents([...open, ...closed]);
   await windows.refresh();
   if (round % SLOW === 0) {
     checkpoints.updateEpochs(await of(name, "checkpoints"));
@@ -100,8 +101,6 @@ async function look() {
   if (round % TABLES === 0) await sql.refresh();
   round += 1;
 }
-
-let openCount = null;
 
 function choose() {
   const names = reports.map((report) => report.name);
@@ -125,7 +124,7 @@ function figures(report) {
     ["Lag", report.lag === null ? "not known" : count(report.lag), "records not read yet"],
     ["Watermark", clock(report.eventTime.watermark), report.watermarkLagMs === null ? "no event yet" : report.eventTime.watermark === "infinity" ? "all input is read" : `${duration(report.watermarkLagMs)} behind the clock`],
     ["Checkpoint", checkpoint.epoch === null ? "none yet" : `epoch ${whole(checkpoint.epoch)}`, checkpoint.error ?? (checkpoint.ageMs === null ? "" : `${duration(checkpoint.ageMs)} ago`), Boolean(checkpoint.error)],
-    ["Anomalies", openCount === null ? "–" : `${openCount} open`, `${whole(report.recentAnomalies.length)} recent windows`, openCount > 0],
+    ["Anomalies", `${whole(report.openAnomalies.length)} open`, `${whole(report.recentAnomalies.length)} lately`, report.openAnomalies.length > 0],
     ["Dead letters", count(dead), "could not be read"],
     ["Late rows", count(late), "after their windows had closed"],
     ["Restarts", whole(report.restarts), `up for ${duration(report.uptimeMs)}`, report.state === "failed"],

@@ -13,12 +13,8 @@ export function start() {
   new ResizeObserver(() => { drawn = ""; draw(); }).observe(byId("epochs-chart"));
 }
 
-/** The phases one after the other: `snapshot` is counted from the start, as `align` is. */
-function parts(epoch) {
-  const of = epoch.durationMs;
-  const align = of.align ?? 0;
-  return [align, Math.max(0, (of.snapshot ?? 0) - align), of.write ?? 0, of.commit ?? 0];
-}
+/** How long each phase took. */
+const parts = ({ durationMs: of }) => [of.align ?? 0, of.snapshot ?? 0, of.write ?? 0, of.commit ?? 0];
 
 const total = (epoch) => parts(epoch).reduce((sum, n) => sum + n, 0);
 

@@ -103,7 +103,7 @@ async function run() {
   try {
     answer = await statement(sql, running.signal, timeout);
     const cut = answer.truncated ? "; there are more, which the limits cut off" : "";
-    text(status, `${plural(answer.rowCount, "row")} in ${duration(answer.elapsedMs)}${cut}`);
+    text(status, [`${plural(answer.rowCount, "row")} in ${duration(answer.elapsedMs)}${cut}`, ...answer.notices].join("; "));
     result();
   } catch (error) {
     const stopped = running.signal.aborted;

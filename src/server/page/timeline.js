@@ -13,24 +13,25 @@ export function start() {
   new ResizeObserver(() => { if (last) draw(last); }).observe(byId("timeline"));
 }
 
-const id = (one) => `${one.detector}|${one.key}|${one.began}`;
+/** The end of the last window out of line, so far. */
+const until = (one) => one.endedAt ?? one.windowEnd;
 
 /** "from 12:00:30 for 1 min 30 s" */
 function when(one) {
-  const length = duration(Date.parse(one.ended) - Date.parse(one.began));
-  return one.open ? `since ${moment(one.began)}, ${length} so far` : `${moment(one.began)} to ${clock(one.ended)}, ${length}`;
+  const length = duration(Date.parse(until(one)) - Date.parse(one.startedAt));
+  return (one.state === "open") ? `since ${moment(one.startedAt)}, ${length} so far` : `${moment(one.startedAt)} to ${clock(until(one))}, ${length}`;
 }
 
 function item(one) {
   const band = one.lower !== null && one.upper !== null ? `; expected ${number(one.lower)} to ${number(one.upper)}`
     : one.expected !== null ? `; expected ${number(one.expected)}` : "";
-  return el("li", { class: one.severity, "data-key": id(one), tabindex: -1 },
+  return el("li", { class: one.severity, "data-key": one.id, tabindex: -1 },
     el("span", { class: `tag ${one.severity}` }, one.severity), " ",
     el("span", { class: "words" }, one.reason),
     el("div", { class: "when" }, `${when(one)}; ${plural(one.windows, "window")}; ${one.detector} on ${one.key || "all rows"}; value ${number(one.value)}${band}`));
 }
 
-export function update({ open, closed }) {
+export function update(open, closed) {
   rebuild(byId("anomalies-open"), open, () => open.length
     ? [el("h3", null, `Open: ${open.length}`), el("ul", { class: "incidents", id: "open-list" }, open.map(item))]
     : el("p", { class: "empty" }, el("span", { class: "tag good" }, "quiet"), " No anomaly is open. One that is would stand here, with what was expected and what came."));
@@ -54,8 +55,8 @@ function draw(all) {
   }
   const left = width < 480 ? 8 : PAD.left;
   const lanes = [...new Set(all.map((one) => one.detector))].sort();
-  const from = Math.min(...all.map((one) => Date.parse(one.began)));
-  const to = Math.max(...all.map((one) => Date.parse(one.ended)));
+  const from = Math.min(...all.map((one) => Date.parse(one.startedAt)));
+  const to = Math.max(...all.map((one) => Date.parse(until(one))));
   const margin = Math.max(30_000, (to - from) * 0.03);
   const [begin, end] = [from - margin, to + margin];
   // On a narrow screen a lane's name stands above it, not beside it.
@@ -77,12 +78,12 @@ function draw(all) {
   picture.append(axis);
   for (const one of [...all].reverse()) {
     const y = PAD.top + lanes.indexOf(one.detector) * lane + (left === 8 ? 16 : 0);
-    const words = `${one.severity}${one.open ? ", open" : ""}: ${one.reason}; ${when(one)}`;
-    const start = x(Date.parse(one.began));
+    const words = `${one.severity}${(one.state === "open") ? ", open" : ""}: ${one.reason}; ${when(one)}`;
+    const start = x(Date.parse(one.startedAt));
     const go = () => reveal(one);
-    picture.append(svg("g", { class: `incident ${one.open ? "open" : ""}`, tabindex: 0, role: "button", "aria-label": words, onclick: go, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); go(); } } },
+    picture.append(svg("g", { class: `incident ${(one.state === "open") ? "open" : ""}`, tabindex: 0, role: "button", "aria-label": words, onclick: go, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); go(); } } },
       svg("title", null, words),
-      svg("rect", { class: `bar-${one.severity}`, x: start, y: y + 3, height: LANE - 6, width: Math.max(7, x(Date.parse(one.ended)) - start), rx: 3 })));
+      svg("rect", { class: `bar-${one.severity}`, x: start, y: y + 3, height: LANE - 6, width: Math.max(7, x(Date.parse(until(one))) - start), rx: 3 })));
   }
   const focused = [...box.querySelectorAll(".incident")].findIndex((node) => node === document.activeElement);
   show(box, picture);
@@ -92,7 +93,7 @@ function draw(all) {
 /** Shows where an anomaly of the timeline is told in words. */
 function reveal(one) {
   document.querySelectorAll(".incidents .marked").forEach((node) => node.classList.remove("marked"));
-  const found = [...document.querySelectorAll(".incidents li")].find((node) => node.dataset.key === id(one));
+  const found = [...document.querySelectorAll(".incidents li")].find((node) => node.dataset.key === one.id);
   if (!found) return;
   found.closest("details")?.setAttribute("open", "");
   found.classList.add("marked");

@@ -73,7 +73,7 @@ export async function refresh() {
     if (detectors.get(incident.detector) !== query) continue;
     const series = report.series.findIndex((one) => one.key === incident.key);
     if (series < 0) continue;
-    const [from, to] = [Date.parse(incident.began), Date.parse(incident.ended)];
+    const [from, to] = [Date.parse(incident.startedAt), Date.parse(incident.endedAt ?? incident.windowEnd)];
     times.forEach((time, index) => {
       if (time >= from && time < to && !marks.some((m) => m.series === series && m.index === index)) {
         marks.push({ series, index, severity: incident.severity, words: incident.reason });
