@@ -30,6 +30,7 @@ mod pipeline;
 mod query;
 mod secret;
 mod section;
+mod server;
 mod sink;
 mod source;
 mod suggest;
@@ -58,10 +59,10 @@ pub use model::{
     PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
     ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
-    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
-    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, TypeChange, UnknownFields, ViolationAction,
-    WatermarkSettings,
+    SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
+    TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
+    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
+    UnknownFields, ViolationAction, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

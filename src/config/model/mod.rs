@@ -3,12 +3,12 @@
 
 mod format;
 mod query;
+mod server;
 mod sink;
 mod source;
 mod table;
 mod test;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub use query::{
     DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
     ViolationAction,
 };
+pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
@@ -147,17 +148,6 @@ pub struct RestartSettings {
     pub reset_after: Duration,
     /// Restarts in a row before the daemon gives up; absent: it never does.
     pub max_restarts: Option<u32>,
-}
-
-/// `[server]`: metrics, health and API over HTTP.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerSettings {
-    pub enabled: bool,
-    /// Default 127.0.0.1:9898.
-    pub listen: SocketAddr,
-    /// Must be set before `listen` may be anything but a loopback address: there is no
-    /// authentication.
-    pub allow_remote: bool,
 }
 
 /// `[logging]`

@@ -222,6 +222,8 @@ pub struct QueryReport {
     pub output_mode: Arc<str>,
     /// Its SQL.
     pub sql: Arc<str>,
+    /// The columns of its windows that can be had as time series; empty if it has none.
+    pub window_columns: Vec<Arc<str>>,
     /// Rows handed to its sinks.
     pub num_output_rows: u64,
     /// The same per second, over the last ten.
