@@ -8,7 +8,8 @@ use std::time::Instant;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -18,13 +19,11 @@ use serde_json::json;
 
 use super::ServerState;
 use crate::codec::type_name;
+use crate::telemetry::exposition::Format;
 use crate::telemetry::time::{Now, millis};
 use crate::telemetry::{exporter, names};
 
 type State = web::Data<ServerState>;
-
-/// The content type of the text exposition format.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The paths with what they give, for the index and for the `route` label.
 const ROUTES: [(&str, &str); 7] = [
@@ -147,9 +146,16 @@ async fn method_not_allowed() -> HttpResponse {
     response
 }
 
-async fn metrics(state: State) -> HttpResponse {
-    let page = exporter::render(&state.handle, &state.pipelines, Now::read());
-    HttpResponse::Ok().content_type(EXPOSITION).body(page)
+async fn metrics(request: HttpRequest, state: State) -> HttpResponse {
+    // A scraper may spread what it takes over several headers; a value that is not text is none.
+    let accept: Vec<&str> =
+        request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::negotiate(&accept.join(","));
+    let page = exporter::render(&state.handle, &state.pipelines, Now::read(), format);
+    HttpResponse::Ok()
+        .content_type(format.content_type())
+        .insert_header((VARY, "Accept"))
+        .body(page)
 }
 
 async fn healthz(state: State) -> HttpResponse {

@@ -80,6 +80,16 @@ impl Unit {
         }
     }
 
+    /// The unit as OpenMetrics has it, which the name of the metric ends with; numbers of things
+    /// have none.
+    pub fn base(self) -> Option<&'static str> {
+        match self {
+            Self::Seconds | Self::UnixSeconds => Some("seconds"),
+            Self::Bytes => Some("bytes"),
+            Self::Count(_) | Self::Number(_) | Self::Flag(_) | Self::Info => None,
+        }
+    }
+
     fn recorded(self) -> Option<metrics::Unit> {
         match self {
             Self::Seconds | Self::UnixSeconds => Some(metrics::Unit::Seconds),
@@ -112,8 +122,10 @@ impl<K, const N: usize> Name<K, N> {
     }
 
     fn key(&self, values: [&str; N]) -> Key {
+        // The recorder takes two backslashes for one that is escaped already, and would render
+        // values that differ in them alone as one.
         let labels: Vec<Label> = std::iter::zip(self.labels, values)
-            .map(|(label, value)| Label::new(label, value.to_owned()))
+            .map(|(label, value)| Label::new(label, value.replace('\\', "\\\\")))
             .collect();
         Key::from_parts(self.name, labels)
     }
