@@ -63,6 +63,7 @@ impl<'a> Builder<'a> {
                 checkpoint,
                 trackers: self.trackers,
                 healths: self.healths,
+                credits: self.credits,
                 started: Instant::now(),
             }),
             Err(error) => {

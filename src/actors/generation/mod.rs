@@ -18,6 +18,7 @@ use actix::Addr;
 use super::blueprint::{Blueprint, SinkBlueprint, SinkTarget};
 use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
 use super::child::{ActorName, Health, Threads};
+use super::credit::CreditPool;
 use super::recovery::RecoveryError;
 use super::retry::Retrying;
 use super::static_tables::LoadError;
@@ -140,6 +141,7 @@ pub struct Generation {
     checkpoint: Addr<CheckpointWriter>,
     trackers: Vec<Addr<WatermarkTracker>>,
     healths: Vec<Arc<Health>>,
+    credits: CreditPool,
     /// When it was up.
     pub started: Instant,
 }
@@ -165,6 +167,11 @@ impl Generation {
     /// Which one it is.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What bounds the bytes between its readers and its operators.
+    pub fn credits(&self) -> &CreditPool {
+        &self.credits
     }
 
     /// Makes the next epoch the last.

@@ -19,8 +19,8 @@ mod source;
 mod table;
 
 pub use actors::{
-    ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged,
+    ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
+    PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
 pub use anomaly::{AnomalyFound, DetectorSeries};
 pub use checkpoint::{
