@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod explain;
 pub mod generate;
+pub mod healthcheck;
 pub mod run;
 pub mod test;
 pub mod validate;
@@ -52,6 +53,7 @@ enum Command {
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
