@@ -16,7 +16,7 @@
 //!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
-//! look at; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
+//! look at; [`plot`] draws charts; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
 
 pub mod actors;
 pub mod aggregate;
@@ -29,6 +29,7 @@ pub mod event_time;
 pub mod graph;
 pub mod lake;
 pub mod operator;
+pub mod plot;
 pub mod server;
 pub mod sink;
 pub mod source;

@@ -17,12 +17,15 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod webhook;
 
 pub use actors::{
     ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
     PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
-pub use anomaly::{AnomalyFound, DetectorSeries};
+pub use anomaly::{
+    AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
+};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };
@@ -37,6 +40,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]
 mod tests;

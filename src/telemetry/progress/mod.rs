@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-pub use anomaly::{AnomalySummary, DetectorProgress, Severity};
+pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
 pub use report::{
@@ -34,7 +34,7 @@ pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
 
-use anomaly::RecentAnomalies;
+use anomaly::Anomalies;
 use source::{Maybe, sum_known};
 
 use super::events::CheckpointAge;
@@ -107,7 +107,7 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
-    anomalies: RecentAnomalies,
+    anomalies: Anomalies,
 }
 
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
-            anomalies: RecentAnomalies::default(),
+            anomalies: Anomalies::default(),
         })
     }
 
@@ -334,10 +334,14 @@ impl PipelineProgress {
         self.snapshot().sinks.iter().any(|sink| sink.retrying.is_some())
     }
 
-    /// A detector found an anomaly.
+    /// An anomaly began, changed or is over.
     pub fn anomaly(&self, anomaly: AnomalySummary) {
-        self.detector(&anomaly.detector).found(anomaly.severity);
-        self.anomalies.push(anomaly);
+        self.anomalies.tell(anomaly);
+    }
+
+    /// A detector starts with these anomalies open, and no others.
+    pub fn anomalies_restored(&self, detector: &str, open: Vec<AnomalySummary>) {
+        self.anomalies.restore(detector, open);
     }
 
     /// Whether it is fit to work, and what is missing.
@@ -421,7 +425,8 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
-            recent_anomalies: self.anomalies.list(),
+            open_anomalies: self.anomalies.open(),
+            recent_anomalies: self.anomalies.recent(),
         }
     }
 
