@@ -133,7 +133,6 @@ fn heavy_the_scripted_anomaly_fires_and_resolves_in_prometheus_and_alertmanager(
 
     // The daemon has gone.
     wait_until("the alert on a daemon that is down", secs(20), || {
-        look();
         let down = alertmanager.json("/api/v2/alerts?filter=alertname%3DMillpondDown");
         down.as_array().is_some_and(|alerts| !alerts.is_empty())
     });
