@@ -20,8 +20,8 @@ mod table;
 mod webhook;
 
 pub use actors::{
-    ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged,
+    ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
+    PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
 pub use anomaly::{
     AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,

@@ -181,6 +181,15 @@ table! {
     WATERMARK_LAG = Gauge(Unit::Seconds)
         "millpond_pipeline_watermark_lag_seconds" ["pipeline"],
         "How far the watermark lies behind the wall clock.";
+    CREDIT_LIMIT = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_limit_bytes" ["pipeline"],
+        "Bytes of batches that may be under way between readers and operators.";
+    CREDIT_FREE = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_free_bytes" ["pipeline"],
+        "Bytes of that limit that are not taken; readers wait when there are none.";
+    CREDIT_OWED = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_owed_bytes" ["pipeline"],
+        "Bytes of operators' results that sinks have not taken; readers wait above the limit.";
     OUTPUT_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_output_rows_total" ["pipeline", "query"],
         "Rows that the query handed to its sinks.";
@@ -265,6 +274,9 @@ table! {
     SINK_COMMIT_SECONDS = Histogram(Unit::Seconds)
         "millpond_sink_commit_duration_seconds" ["pipeline", "sink"] in LONG,
         "Time that a commit took.";
+    SINK_COMMITTED = Gauge(Unit::UnixSeconds)
+        "millpond_sink_committed_timestamp_seconds" ["pipeline", "sink"],
+        "When the sink last committed rows.";
     SINK_COMMIT_ROWS = Histogram(Unit::Count("rows"))
         "millpond_sink_commit_rows" ["pipeline", "sink"] in ROWS,
         "Rows of a commit.";
