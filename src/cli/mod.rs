@@ -4,6 +4,7 @@ pub mod demo;
 pub mod explain;
 pub mod generate;
 pub mod run;
+pub mod table;
 pub mod test;
 pub mod validate;
 
@@ -51,6 +52,7 @@ enum Command {
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
+    Table(table::TableArgs),
     Generate(Box<generate::GenerateArgs>),
 }
 
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::execute(args),
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
+        Command::Table(args) => table::execute(args),
         Command::Generate(args) => generate::execute(*args),
     };
     result.unwrap_or_else(|error| {

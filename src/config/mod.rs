@@ -39,6 +39,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ pub use model::{
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
     SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
     TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    TimeSettings, TimestampSetting, Trigger, UnknownFields, UpkeepKeys, UpkeepSettings,
+    WatermarkSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;
@@ -69,6 +71,8 @@ use diagnostics::SourceFile;
 use document::{LARGEST, Table};
 use locator::Locator;
 use section::Section;
+
+pub(crate) use units::{parse_duration, parse_size};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 

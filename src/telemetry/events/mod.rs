@@ -17,6 +17,7 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 
 pub use actors::{
     ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
@@ -37,6 +38,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use upkeep::{UpkeepFailed, UpkeepFinished, UpkeepOutcome, UpkeepStarted};
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod report;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,6 +34,7 @@ pub use report::{
 pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
+pub use upkeep::{LastRunReport, RunningReport, UpkeepProgress, UpkeepReport};
 
 use anomaly::RecentAnomalies;
 use source::{Maybe, sum_known};
@@ -107,6 +109,7 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
+    upkeep: Members<UpkeepProgress>,
     anomalies: RecentAnomalies,
 }
 
@@ -188,6 +191,7 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
+            upkeep: Members::new(),
             anomalies: RecentAnomalies::default(),
         })
     }
@@ -205,6 +209,11 @@ impl PipelineProgress {
     /// The static table of this name, added if it is new. Keep the handle.
     pub fn table(&self, name: &str) -> Arc<TableProgress> {
         self.tables.get_or_add(name, || TableProgress::new(name))
+    }
+
+    /// The progress of one task of a table's upkeep, made if it is new.
+    pub fn upkeep(&self, table: &str, task: &'static str) -> Arc<UpkeepProgress> {
+        self.upkeep.get_or_add(&format!("{table}/{task}"), || UpkeepProgress::new(table, task))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -421,6 +430,7 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
+            upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),
             recent_anomalies: self.anomalies.list(),
         }
     }
