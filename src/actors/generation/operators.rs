@@ -219,6 +219,7 @@ impl Builder<'_> {
             progress: self.parts.progress.query(&query),
         };
         let address = self.spawn(arbiter, name, move || actor).await?;
+        self.shards.push(address.clone());
         Ok(Receiver::new(&address, &health, inputs))
     }
 
