@@ -25,3 +25,4 @@ mod shipped;
 mod sink_kafka;
 mod static_table;
 mod stop;
+mod upkeep;
