@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
-use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use deltalake::{DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
 use super::LakeError;
@@ -81,23 +81,6 @@ impl TableLocation {
                     DeltaTableError::InvalidTableLocation(reason) => unusable(reason),
                     other => LakeError::from_delta("open", &self.uri, other),
                 }),
-        }
-    }
-
-    /// The table as deltalake knows it, at its newest version.
-    ///
-    /// # Errors
-    /// [`LakeError::Location`] if there is no table, else as [`log_store`](Self::log_store).
-    pub async fn open(&self) -> Result<DeltaTable, LakeError> {
-        let mut table = DeltaTable::new(self.log_store()?);
-        match table.load().await {
-            Ok(()) => Ok(table),
-            Err(DeltaTableError::NotATable(_)) => Err(LakeError::Location {
-                uri: self.uri.clone(),
-                reason: "there is no Delta table: it has no _delta_log with a version in it"
-                    .to_owned(),
-            }),
-            Err(error) => Err(LakeError::from_delta("read the log of", &self.uri, error)),
         }
     }
 }
