@@ -19,6 +19,7 @@ mod sink_errors;
 mod source_errors;
 mod sources;
 mod stream_errors;
+mod tables;
 mod test_errors;
 mod upkeep;
 mod values;
