@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, TableEntry, TableKind, TableName};
 use crate::lake::TableLocation;
 
+use super::checks::normal;
 use super::diagnostics::ConfigError;
 use super::model::{self, DeltaSinkSettings, Settings, SinkSettings, SourceKind};
 
@@ -61,7 +62,8 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
     }
     let mut shared: Vec<(&DeltaSinkSettings, Vec<&str>)> = Vec::new();
     for detector in &settings.detectors {
-        match shared.iter_mut().find(|(sink, _)| sink.path == detector.sink.path) {
+        match shared.iter_mut().find(|(sink, _)| normal(&sink.path) == normal(&detector.sink.path))
+        {
             Some((_, names)) => names.push(&detector.name),
             None => shared.push((&detector.sink, vec![&detector.name])),
         }

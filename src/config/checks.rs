@@ -358,7 +358,7 @@ fn before_pattern(files: &FilesSettings) -> PathBuf {
 
 /// One way to write a path, so that two can be compared. Links are not followed: what does not
 /// exist yet has none.
-fn normal(path: &str) -> PathBuf {
+pub(super) fn normal(path: &str) -> PathBuf {
     let local = match path.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => rest,
         _ => path,
