@@ -286,9 +286,22 @@ fn option_name(within: Option<&str>, key: &str) -> Option<String> {
     }
 }
 
+/// What the names of keys contain whose values are not shown, outside of `options`. The latter ones
+/// are those of object stores, which a configuration must not have; errors say so.
+const SECRET_KEYS: [&str; 8] = [
+    "password",
+    "secret",
+    "token",
+    "access_key",
+    "account_key",
+    "sas_key",
+    "credential",
+    "service_account",
+];
+
 fn is_secret_name(option: Option<&str>, key: &str) -> bool {
     match option {
-        None => ["password", "secret", "token"].iter().any(|word| key.contains(word)),
+        None => SECRET_KEYS.iter().any(|word| key.contains(word)),
         Some(option) => !option.is_empty() && is_secret_option(option),
     }
 }

@@ -30,6 +30,7 @@ mod secret;
 mod section;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]

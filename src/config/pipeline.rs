@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, sink, source, table, unit_test};
+use super::{detector, query, sink, source, storage, table, unit_test};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -38,6 +38,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     );
     let server = server(&root.section("server"));
     let logging = logging(&root.section("logging"));
+    let storage = storage::read(&root.section("storage"));
     let mut sources = Vec::new();
     for (source_name, section) in root.named("sources") {
         sources.extend(source::read(source_name, &section, &name));
@@ -67,7 +68,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         }
     }
     root.finish();
-    Settings {
+    let mut settings = Settings {
         name,
         data_dir,
         shards: shards.unwrap_or_else(cores),
@@ -78,6 +79,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         stop_timeout,
         server,
         logging,
+        storage,
         sources,
         tables,
         dead_letters,
@@ -86,7 +88,9 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         tests,
         files,
         locator,
-    }
+    };
+    storage::inherit(&mut settings);
+    settings
 }
 
 fn cores() -> usize {
@@ -262,10 +266,11 @@ fn logging(section: &Section<'_>) -> LoggingSettings {
 fn dead_letters(section: &Section<'_>, data_dir: &Path) -> DeadLetterSettings {
     let default = under(data_dir, "dead_letters");
     let path =
-        if section.has("path") { sink::table_path(section).unwrap_or(default) } else { default };
+        if section.has("path") { sink::delta_path(section).unwrap_or(default) } else { default };
     let settings = DeadLetterSettings {
         enabled: section.boolean("enabled", true),
         path,
+        storage: storage::of_table(section),
         max_payload: section.size("max_payload", 64 << 10, 0, 64 << 20),
     };
     section.finish();

@@ -22,6 +22,7 @@ mod error;
 mod location;
 mod log;
 mod spec;
+pub mod store;
 mod table;
 mod types;
 
@@ -32,6 +33,7 @@ mod tests;
 
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
+pub use location::{TableLocation, location_problem};
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};

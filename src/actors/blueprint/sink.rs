@@ -303,7 +303,10 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
 }
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
-    let spec = TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema());
+    let spec = TableSpec {
+        storage_options: settings.dead_letters.storage.clone(),
+        ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
+    };
     SinkBlueprint {
         sink: DEAD_LETTERS.into(),
         target: SinkTarget::Table(spec),
@@ -322,6 +325,7 @@ pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSp
         evolve: sink.evolve,
         properties: sink.properties.clone(),
         checkpoint_interval: sink.checkpoint_interval,
+        storage_options: sink.storage.clone(),
         ..TableSpec::new(sink.path.clone(), schema)
     }
 }

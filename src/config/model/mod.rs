@@ -8,6 +8,7 @@ mod source;
 mod table;
 mod test;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +63,9 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub server: ServerSettings,
     pub logging: LoggingSettings,
+    /// `[storage]`: options of the object stores that tables are in, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<SourceSettings>,
     /// `[tables.NAME]`, in the order of the file.
@@ -179,6 +183,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// Longer payloads are cut to this many bytes, and the row says so. Default 64 KiB.
     pub max_payload: usize,
 }

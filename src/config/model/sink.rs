@@ -39,8 +39,12 @@ impl SinkSettings {
 /// The keys of a sink of `type = "delta"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeltaSinkSettings {
-    /// The table's directory, relative to the working directory, or its `file://` address.
+    /// The table's directory, relative to the working directory, or its address: `file://`,
+    /// `s3://`, `abfss://`, `gs://` ...
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// Columns, outermost directory first.
     pub partition_by: Vec<String>,
     /// Of mode `update`: the columns by which a row replaces another. None: the query's groups.
