@@ -23,9 +23,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Reads everything, so that everything is reported; what has errors is left out of the result.
 pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) -> Settings {
     let name = name(root);
-    let data_dir = root
-        .string("data_dir", "a directory")
-        .map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.text));
+    let help = "checkpoints are below it, and they are on a local disk; give each table a `path` of \
+                its own";
+    let data_dir =
+        local_directory(root, "data_dir", help).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let shards = root.integer("shards", 1, 64).and_then(|n| usize::try_from(n).ok());
     let memory = memory(&root.section("memory"));
     let (trigger, checkpoint) = epochs(root, &data_dir, &name);
@@ -91,6 +92,18 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     };
     storage::inherit(&mut settings);
     settings
+}
+
+/// A directory that cannot be in an object store; `help` says why.
+fn local_directory(section: &Section<'_>, key: &'static str, help: &str) -> Option<PathBuf> {
+    const EXPECTED: &str = "a directory";
+    let found = section.string(key, EXPECTED)?;
+    let remote = found.text.split_once("://").is_some_and(|(scheme, _)| scheme != "file");
+    if remote && !found.unresolved {
+        section.reject(key, found.node, EXPECTED, Some(help.to_owned()));
+        return None;
+    }
+    Some(PathBuf::from(found.text))
 }
 
 fn cores() -> usize {
@@ -163,7 +176,8 @@ fn checkpoint(
     data_dir: &Path,
     name: &str,
 ) -> CheckpointSettings {
-    let directory = section.string("directory", "a directory");
+    let help = "checkpoints are on a local disk: what they promise is flushed there";
+    let directory = local_directory(section, "directory", help);
     let timeout =
         section.duration("timeout", Duration::from_secs(600), Duration::from_secs(1), 7 * DAY);
     if timeout < interval {
@@ -176,10 +190,7 @@ fn checkpoint(
         section.duration("drain_timeout", Duration::from_secs(30), Duration::from_millis(100), DAY);
     section.finish();
     CheckpointSettings {
-        directory: directory.map_or_else(
-            || data_dir.join("checkpoints").join(name),
-            |found| PathBuf::from(found.text),
-        ),
+        directory: directory.unwrap_or_else(|| data_dir.join("checkpoints").join(name)),
         interval,
         timeout,
         drain_timeout,

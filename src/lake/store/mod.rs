@@ -40,7 +40,7 @@ use url::Url;
 use self::options::Resolved;
 use self::unguarded::Unguarded;
 
-pub use self::options::{OptionProblem, check_option};
+pub use self::options::{OptionProblem, check_option, looks_secret};
 pub(super) use self::probe::{check_credentials, check_writable};
 pub(crate) use self::redact::redact;
 pub(crate) use self::upload::upload;

@@ -131,7 +131,9 @@ pub fn check_option(name: &str, value: &str) -> Result<(), OptionProblem> {
             OptionProblem::Unknown { names: KNOWN.iter().map(|known| known.name).collect() }
         });
     };
-    if holds_secret(value) {
+    let user = url::Url::parse(value)
+        .is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    if user || looks_secret(value) {
         return Err(OptionProblem::Secret { help: environment_help(prefix, &bare) });
     }
     let fits = match known.kind {
@@ -168,18 +170,15 @@ fn names_secret(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
-/// What is a secret by its look: an AWS access key, a private key, a shared access signature, a
-/// URL with a user in it.
-fn holds_secret(value: &str) -> bool {
+/// Whether a text is a secret by its look: an AWS access key, a private key, a shared access
+/// signature, Azure's connection string.
+pub fn looks_secret(value: &str) -> bool {
     let access_key = value.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
         word.len() == 20
             && (word.starts_with("AKIA") || word.starts_with("ASIA"))
             && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
     });
-    let user = url::Url::parse(value)
-        .is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
     access_key
-        || user
         || value.contains("-----BEGIN")
         || value.contains("private_key")
         || value.contains("sig=")
