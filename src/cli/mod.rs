@@ -3,10 +3,14 @@
 pub mod demo;
 pub mod explain;
 pub mod generate;
+pub mod healthcheck;
 pub mod run;
+pub mod sql;
+pub mod table;
 pub mod test;
 pub mod validate;
 
+mod catalog;
 mod daemon;
 
 use std::process::ExitCode;
@@ -52,6 +56,9 @@ enum Command {
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
+    Sql(Box<sql::SqlArgs>),
+    Table(table::TableArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -64,6 +71,9 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
+        Command::Sql(args) => sql::execute(*args),
+        Command::Table(args) => table::execute(args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

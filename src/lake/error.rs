@@ -36,13 +36,6 @@ pub enum LakeError {
         reason: String,
     },
 
-    /// A table was to be opened where there is none.
-    #[error("there is no Delta table at {table}")]
-    NotFound {
-        /// The table's address.
-        table: String,
-    },
-
     /// Storage refused: full, read-only, not permitted, not reachable, not there.
     #[error("could not {action} {path}: {}", innermost(source.as_ref()))]
     Io {
@@ -147,6 +140,16 @@ pub enum LakeError {
         reason: String,
     },
 
+    /// A file of the table is missing, empty or cut off. Nothing heals that but putting it back,
+    /// or restoring the table to what is left.
+    #[error("the file {file} is damaged: {reason}")]
+    Damaged {
+        /// The file, with its directory.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The table's log cannot be understood.
     #[error("the log of the Delta table at {table} cannot be used: {}", chain(source.as_ref()))]
     Log {
@@ -169,7 +172,6 @@ impl LakeError {
         match self {
             Self::Location { .. } => "location",
             Self::Store { .. } => "store",
-            Self::NotFound { .. } => "not_found",
             Self::Io { .. } => "io",
             Self::Definition { .. } => "definition",
             Self::Schema { .. } => "schema",
@@ -179,6 +181,7 @@ impl LakeError {
             Self::Conflict { .. } => "conflict",
             Self::Data { .. } => "data",
             Self::Encode { .. } => "encode",
+            Self::Damaged { .. } => "damaged",
             Self::Log { .. } => "log",
         }
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deltalake::DeltaTable;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with, object_store_factories};
+use deltalake::{DeltaTable, DeltaTableError};
 use url::Url;
 
 use super::LakeError;
@@ -20,22 +20,22 @@ use super::store::{self, Provider};
 /// `az://container/path`, `abfss://container@account.dfs.core.windows.net/path` (or `abfs://`,
 /// `adl://`, `azure://`) and `gs://bucket/path`. Options are described in
 /// [`store`](super::store); credentials are none of them, they come from the environment only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableLocation {
     uri: String,
-    options: BTreeMap<String, String>,
+    storage_options: BTreeMap<String, String>,
 }
 
 impl TableLocation {
     /// The table at `uri`, whatever that turns out to be.
     pub fn new(uri: impl Into<String>) -> Self {
-        Self { uri: uri.into(), options: BTreeMap::new() }
+        Self { uri: uri.into(), storage_options: BTreeMap::new() }
     }
 
     /// With options of its object store; a local table takes none into account.
     #[must_use]
-    pub fn with_options(mut self, options: BTreeMap<String, String>) -> Self {
-        self.options = options;
+    pub fn with_storage_options(mut self, options: BTreeMap<String, String>) -> Self {
+        self.storage_options = options;
         self
     }
 
@@ -45,15 +45,15 @@ impl TableLocation {
     }
 
     /// The options of its object store.
-    pub fn options(&self) -> &BTreeMap<String, String> {
-        &self.options
+    pub fn storage_options(&self) -> &BTreeMap<String, String> {
+        &self.storage_options
     }
 
-    /// The directory of a local table, `None` for a table in an object store or for no address
-    /// at all. Links are not resolved.
+    /// The directory of a local table, made absolute; `None` for a table in an object store or for
+    /// no address at all. Links are not resolved.
     pub fn local_path(&self) -> Option<PathBuf> {
         match resolve(&self.uri) {
-            Ok(Place::Local(path)) => Some(path),
+            Ok(Place::Local(path)) => std::path::absolute(path).ok(),
             _ => None,
         }
     }
@@ -61,7 +61,7 @@ impl TableLocation {
     /// The table's storage, to read from. Nothing is read or made yet.
     ///
     /// # Errors
-    /// [`LakeError::Location`] for what is no address; [`LakeError::Store`] for an object store
+    /// [`LakeError::Location`] for what is no address, or a directory that is not there; [`LakeError::Store`] for an object store
     /// that cannot be used with these options and this environment; [`LakeError::Io`].
     pub fn log_store(&self) -> Result<LogStoreRef, LakeError> {
         self.build(false)
@@ -75,10 +75,29 @@ impl TableLocation {
     /// or where the store would let two writers write the same version.
     pub async fn writable(&self) -> Result<LogStoreRef, LakeError> {
         let log = self.build(true)?;
-        if let Ok(Place::Remote(url, provider)) = resolve(&self.uri) {
-            store::check_writable(&log, &url, &self.uri, provider, &self.options).await?;
-        }
+        self.check(&log).await?;
         Ok(log)
+    }
+
+    /// Whether the table's object store, if it is in one, lets this process write and keeps two
+    /// writers apart; asked once in a process.
+    ///
+    /// # Errors
+    /// As [`TableLocation::writable`].
+    pub async fn check_writable(&self) -> Result<(), LakeError> {
+        match resolve(&self.uri) {
+            Ok(Place::Remote(..)) => self.check(&self.log_store()?).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn check(&self, log: &LogStoreRef) -> Result<(), LakeError> {
+        match resolve(&self.uri) {
+            Ok(Place::Remote(url, provider)) => {
+                store::check_writable(log, &url, &self.uri, provider, &self.storage_options).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether there are credentials for the table's object store, if it is in one; asked once in a
@@ -90,48 +109,30 @@ impl TableLocation {
     pub async fn check_credentials(&self) -> Result<(), LakeError> {
         match resolve(&self.uri) {
             Ok(Place::Remote(url, provider)) => {
-                store::check_credentials(&url, &self.uri, provider, &self.options).await
+                store::check_credentials(&url, &self.uri, provider, &self.storage_options).await
             }
             _ => Ok(()),
         }
     }
 
-    /// The table with its newest version loaded. What it commits itself is safe on any store that
-    /// [`TableLocation::writable`] accepts, so ask that first if it is to be written to.
+    /// The table as deltalake knows it, at its newest version. What it commits itself is safe on any
+    /// store that [`TableLocation::writable`] accepts, so ask that first if it is to be written to.
     ///
     /// # Errors
-    /// As [`TableLocation::log_store`]; [`LakeError::NotFound`] if there is no table;
-    /// [`LakeError::Log`] if its log cannot be understood.
+    /// [`LakeError::Location`] if there is no table, else as [`TableLocation::log_store`] and
+    /// [`TableLocation::check_credentials`].
     pub async fn open(&self) -> Result<DeltaTable, LakeError> {
-        self.load(self.existing().await?).await
-    }
-
-    /// As [`TableLocation::open`], to be written to as well.
-    ///
-    /// # Errors
-    /// As [`TableLocation::open`] and [`TableLocation::writable`].
-    pub async fn open_to_write(&self) -> Result<DeltaTable, LakeError> {
-        // Not `writable` first: a mistyped path must not become a directory.
-        self.existing().await?;
-        self.load(self.writable().await?).await
-    }
-
-    async fn existing(&self) -> Result<LogStoreRef, LakeError> {
         self.check_credentials().await?;
-        let log = self.log_store()?;
-        let there = log.is_delta_table_location().await;
-        if there.map_err(|e| LakeError::from_delta("find", &self.uri, e))? {
-            Ok(log)
-        } else {
-            Err(LakeError::NotFound { table: self.uri.clone() })
+        let mut table = DeltaTable::new(self.log_store()?);
+        match table.load().await {
+            Ok(()) => Ok(table),
+            Err(DeltaTableError::NotATable(_)) => Err(LakeError::Location {
+                uri: self.uri.clone(),
+                reason: "there is no Delta table: it has no _delta_log with a version in it"
+                    .to_owned(),
+            }),
+            Err(error) => Err(LakeError::from_delta("read the log of", &self.uri, error)),
         }
-    }
-
-    async fn load(&self, log: LogStoreRef) -> Result<DeltaTable, LakeError> {
-        let mut table = DeltaTable::new(log);
-        let loaded = table.load().await;
-        loaded.map_err(|e| LakeError::from_delta("read the log of", &self.uri, e))?;
-        Ok(table)
     }
 
     fn build(&self, create: bool) -> Result<LogStoreRef, LakeError> {
@@ -146,18 +147,19 @@ impl TableLocation {
                         .map_err(|e| LakeError::io("create the directory", shown.as_str(), e))?;
                 }
                 // Links are resolved so that one table has one address whatever the way to it.
-                let path = match path.canonicalize() {
-                    Ok(path) => path,
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound && !create => path,
-                    Err(e) => return Err(LakeError::io("resolve", shown, e)),
-                };
+                let path = path.canonicalize().map_err(|e| match e.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        unusable("there is no such directory".to_owned())
+                    }
+                    _ => LakeError::io("resolve", shown, e),
+                })?;
                 let url = Url::from_directory_path(&path)
                     .map_err(|()| unusable("not an absolute path".to_owned()))?;
                 logstore_with(Arc::new(DurableLocal::new()), &url, StorageConfig::default())
                     .map_err(|e| LakeError::from_delta("open", &self.uri, e))
             }
             Place::Remote(url, provider) => {
-                let root = store::build(&url, provider, &self.options)
+                let root = store::build(&url, provider, &self.storage_options)
                     .map_err(|reason| LakeError::Store { uri: self.uri.clone(), reason })?;
                 logstore_with(root, &url, StorageConfig::default())
                     .map_err(|e| LakeError::from_delta("open", &self.uri, e))
@@ -165,7 +167,7 @@ impl TableLocation {
             Place::Registered(url) => deltalake::DeltaTableBuilder::from_url(url)
                 .and_then(|builder| builder.build_storage())
                 .map_err(|e| match e {
-                    deltalake::DeltaTableError::InvalidTableLocation(reason) => unusable(reason),
+                    DeltaTableError::InvalidTableLocation(reason) => unusable(reason),
                     other => LakeError::from_delta("open", &self.uri, other),
                 }),
         }

@@ -63,7 +63,7 @@ impl TableSpec {
 
     /// Where the table is.
     pub fn location(&self) -> TableLocation {
-        TableLocation::new(self.uri.as_str()).with_options(self.storage_options.clone())
+        TableLocation::new(self.uri.as_str()).with_storage_options(self.storage_options.clone())
     }
 }
 

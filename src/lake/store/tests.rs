@@ -193,10 +193,10 @@ async fn large_files_go_in_parts() {
 fn nothing_is_asked_to_find_out_where_a_table_is() {
     // No runtime, no network: only the address counts.
     let location = TableLocation::new("s3://bucket/t")
-        .with_options(map(&[("skip_signature", "true"), ("region", "eu-central-1")]));
+        .with_storage_options(map(&[("skip_signature", "true"), ("region", "eu-central-1")]));
     assert!(location.log_store().is_ok());
     assert!(location.local_path().is_none());
-    let wrong = TableLocation::new("s3://bucket/t").with_options(map(&[("secret", "x")]));
+    let wrong = TableLocation::new("s3://bucket/t").with_storage_options(map(&[("secret", "x")]));
     assert!(matches!(wrong.log_store(), Err(LakeError::Store { .. })));
 }
 

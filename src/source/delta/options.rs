@@ -56,13 +56,13 @@ pub struct Rewrites {
 impl DeltaOptions {
     /// The defaults, for the table at `location`.
     pub fn at(location: &TableLocation) -> Self {
-        let storage_options = location.options().clone();
+        let storage_options = location.storage_options().clone();
         Self { storage_options, ..Self::new(location.uri()) }
     }
 
     /// Where the table is.
     pub fn location(&self) -> TableLocation {
-        TableLocation::new(self.path.as_str()).with_options(self.storage_options.clone())
+        TableLocation::new(self.path.as_str()).with_storage_options(self.storage_options.clone())
     }
 
     /// The defaults, for the table at `path`.

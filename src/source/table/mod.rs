@@ -57,7 +57,7 @@ impl TableOptions {
     }
 
     fn location(&self) -> TableLocation {
-        TableLocation::new(self.path.as_str()).with_options(self.storage_options.clone())
+        TableLocation::new(self.path.as_str()).with_storage_options(self.storage_options.clone())
     }
 }
 

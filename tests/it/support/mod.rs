@@ -14,6 +14,7 @@ pub mod memory;
 pub mod object_store;
 pub mod postgres;
 pub mod producer;
+pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod random;
