@@ -33,6 +33,7 @@ mod section;
 mod server;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod kill_points;
 mod late;
 mod lost_checkpoint;
 mod memory;
+mod object_store;
 mod outage_broker;
 mod outage_sink;
 mod ownership;

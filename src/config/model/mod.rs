@@ -10,6 +10,7 @@ mod table;
 mod test;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,9 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub server: ServerSettings,
     pub logging: LoggingSettings,
+    /// `[storage]`: options of the object stores that tables are in, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<SourceSettings>,
     /// `[tables.NAME]`, in the order of the file.
@@ -178,6 +182,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table. None: `<name>.dead_letters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
