@@ -14,6 +14,8 @@
 //! | [`checkpoint`] | the epoch that holds them becomes durable |
 //! | [`lake`] | one Delta commit makes them visible, once |
 //!
+//! [`backfill`] computes a query again over tables, and [`batch`] recomputes tables on a schedule.
+//!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
 //! look at; [`catalog`] knows the tables by name and [`lakesql`] queries them; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
@@ -21,6 +23,8 @@
 pub mod actors;
 pub mod aggregate;
 pub mod anomaly;
+pub mod backfill;
+pub mod batch;
 pub mod catalog;
 pub mod checkpoint;
 pub mod cli;

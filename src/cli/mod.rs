@@ -10,6 +10,7 @@ pub mod test;
 pub mod validate;
 
 mod catalog;
+mod backfill;
 mod daemon;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod batch;
 mod catalog;
 mod checks;
 mod context;
@@ -48,7 +49,7 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
+    After, AfterFile, AvroFormat, BatchJobSettings, BatchRunsSettings, BatchSettings, CheckpointSettings, Compression,
     ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
     DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
     DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,

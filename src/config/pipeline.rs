@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, sink, source, table, unit_test};
+use super::{batch, detector, query, sink, source, table, unit_test};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -56,6 +56,11 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let mut jobs = Vec::new();
+    for (job_name, section) in root.named("batch") {
+        jobs.extend(batch::read(job_name, &section));
+    }
+    let batch_runs = batch::runs(&root.section("batch_runs"), &data_dir);
     let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
@@ -83,6 +88,8 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         dead_letters,
         queries,
         detectors,
+        batch: jobs,
+        batch_runs,
         tests,
         files,
         locator,

@@ -10,6 +10,7 @@
 //! a record come at most once in [`super::rate_limit::PERIOD`]. No event logs a payload.
 
 mod actors;
+mod batch;
 mod anomaly;
 mod checkpoint;
 mod kafka;
@@ -27,6 +28,7 @@ pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };
 pub use kafka::{BrokerStatistics, KafkaError, KafkaStatistics};
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use query::{
     DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
     QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,

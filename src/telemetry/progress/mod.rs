@@ -6,6 +6,7 @@
 //! from a history that is extended when somebody asks, and ages are taken then.
 
 mod anomaly;
+mod batch;
 mod query;
 mod rates;
 mod readiness;
@@ -23,6 +24,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 pub use anomaly::{AnomalySummary, DetectorProgress, Severity};
+pub use batch::BatchProgress;
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
 pub use report::{
@@ -107,6 +109,7 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
+    batch: Members<BatchProgress>,
     anomalies: RecentAnomalies,
 }
 
@@ -188,6 +191,7 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
+            batch: Members::new(),
             anomalies: RecentAnomalies::default(),
         })
     }
@@ -205,6 +209,11 @@ impl PipelineProgress {
     /// The static table of this name, added if it is new. Keep the handle.
     pub fn table(&self, name: &str) -> Arc<TableProgress> {
         self.tables.get_or_add(name, || TableProgress::new(name))
+    }
+
+    /// The batch job of this name, added if it is new. Keep the handle.
+    pub fn batch(&self, name: &str) -> Arc<BatchProgress> {
+        self.batch.get_or_add(name, || BatchProgress::new(name))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -421,6 +430,7 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
+            batch: self.batch.list().iter().map(|job| job.report()).collect(),
             recent_anomalies: self.anomalies.list(),
         }
     }
