@@ -18,7 +18,9 @@
 //!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
-//! look at; [`catalog`] knows the tables by name and [`lakesql`] queries them; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
+//! look at; [`plot`] draws charts; [`catalog`] knows the tables by name, [`lakesql`] queries them and
+//! [`upkeep`] keeps them in order; [`cli`] is the command line. [`graph`] joins the queries, and
+//! [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
 
 pub mod actors;
 pub mod aggregate;
@@ -35,6 +37,7 @@ pub mod graph;
 pub mod lake;
 pub mod lakesql;
 pub mod operator;
+pub mod plot;
 pub mod server;
 pub mod sink;
 pub mod source;

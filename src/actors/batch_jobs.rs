@@ -172,8 +172,14 @@ impl Runner {
                 Err(error) if attempts > self.job.retries => break Err(error),
                 Err(error) => {
                     let pipeline = self.progress.name();
-                    BatchRunRetried { pipeline, job: name, attempt: attempts, pause, error: &error }
-                        .emit();
+                    BatchRunRetried {
+                        pipeline,
+                        job: name,
+                        attempt: attempts,
+                        pause,
+                        error: &error,
+                    }
+                    .emit();
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }

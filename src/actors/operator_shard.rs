@@ -12,6 +12,7 @@ use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::CreditPool;
 use super::fanout::{Fanout, FanoutError};
 use super::flow::{Flow, InputId, Item};
+use super::watermark_tracker::CatchUp;
 use crate::operator::{Operator, OperatorError};
 use crate::telemetry::events::{
     DuplicatesDropped, LateRows, QueryMetrics, StateSize, WindowsClosed,
@@ -177,6 +178,12 @@ impl Actor for OperatorShard {
         }
         self.show_state();
     }
+}
+
+impl Handler<CatchUp> for OperatorShard {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {}
 }
 
 impl Handler<Flow> for OperatorShard {

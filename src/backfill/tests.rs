@@ -49,12 +49,9 @@ fn planned(sql: &str, mode: OutputMode, distinct: bool) -> QueryPlan {
         event_time: Some("at".to_owned()),
         watermark_delay_us: Some(0),
     }];
-    let drop_duplicates = distinct.then(|| DropDuplicates {
-        columns: Vec::new(),
-        within: Within::Watermark,
-    });
-    let request =
-        QueryRequest { name: "q", sql, mode, drop_duplicates, ..QueryRequest::default() };
+    let drop_duplicates =
+        distinct.then(|| DropDuplicates { columns: Vec::new(), within: Within::Watermark });
+    let request = QueryRequest { name: "q", sql, mode, drop_duplicates, ..QueryRequest::default() };
     plan(&request, &Catalog { sources: &sources, ..Catalog::default() })
         .unwrap_or_else(|error| panic!("{sql}\n{error}"))
 }
@@ -222,10 +219,8 @@ fn a_table_that_somebody_else_writes_meanwhile_is_left_alone() {
             if !std::mem::replace(&mut written, true) {
                 // A runtime of its own, since this thread is in one.
                 let append = || {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .unwrap();
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     runtime.block_on(async {
                         let mut table = LakeTable::open_or_create(&spec).await.unwrap();
                         let mut writer = DeltaWriter::new(&table, &spec).unwrap();

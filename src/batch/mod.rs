@@ -80,9 +80,8 @@ impl Job {
     pub async fn run(&self, session: &Session) -> Result<Done, BatchError> {
         let began = Instant::now();
         let limits = Limits { max_rows: None, timeout: self.timeout, read_only: true };
-        let mut statements = crate::lakesql::split(&self.sql)
-            .map_err(LakeSqlError::from)?
-            .into_iter();
+        let mut statements =
+            crate::lakesql::split(&self.sql).map_err(LakeSqlError::from)?.into_iter();
         let (Some(statement), None) = (statements.next(), statements.next()) else {
             return Err(BatchError::NotASelect);
         };

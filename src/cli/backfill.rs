@@ -203,8 +203,7 @@ fn relation(
             let place = place.ok_or_else(|| format!("there is no query '{name}'"))?;
             let plan = &blueprint.queries[place].plan;
             let sources = graph.sources_of_output(place);
-            let timed =
-                sources.iter().any(|source| blueprint.sources[*source].watermark.is_some());
+            let timed = sources.iter().any(|source| blueprint.sources[*source].watermark.is_some());
             (plan.output_schema.clone(), plan.event_time_column().map(str::to_owned), timed)
         }
     };
@@ -224,10 +223,9 @@ impl Bar {
         }
         let rows: Option<u64> = relations.iter().map(|relation| relation.table.num_rows()).sum();
         let (bar, style) = match rows {
-            Some(rows) => (
-                ProgressBar::new(rows),
-                "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left, {msg}",
-            ),
+            Some(rows) => {
+                (ProgressBar::new(rows), "{bar:30} {pos}/{len} rows, {per_sec}, {eta} left, {msg}")
+            }
             None => (ProgressBar::new_spinner(), "{spinner} {pos} rows, {per_sec}, {msg}"),
         };
         // The template is constant; the default style would do as well.

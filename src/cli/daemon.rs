@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, REFUSED, USAGE};
-use crate::actors::{BatchJobs, Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
+use crate::actors::{
+    BatchJobs, Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper,
+};
 use crate::server::{self, ServerHandle, ServerOptions, ServerState};
 use crate::telemetry::events::ConfigLoaded;
 use crate::telemetry::exporter::{self, Upkeep};
@@ -70,8 +72,8 @@ impl Daemon {
         }
         .emit();
         let progress = PipelineProgress::new(blueprint.settings.name.as_str());
-        let jobs = BatchJobs::of(&blueprint, &progress)
-            .context("the batch jobs can't be set up")?;
+        let jobs =
+            BatchJobs::of(&blueprint, &progress).context("the batch jobs can't be set up")?;
         let bounded = options.available_now;
         let supervisor = PipelineSupervisor::new(blueprint.clone(), progress.clone(), options)?;
         let upkeep = Upkeep::start(handle.clone(), vec![progress.clone()])

@@ -9,8 +9,8 @@ pub mod table;
 pub mod test;
 pub mod validate;
 
-mod catalog;
 mod backfill;
+mod catalog;
 mod daemon;
 
 use std::process::ExitCode;

@@ -49,20 +49,20 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchJobSettings, BatchRunsSettings, BatchSettings, CheckpointSettings, Compression,
-    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
-    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
-    DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
-    FilesFormat, FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat,
-    JsonSchemaFormat, KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat,
-    LoggingSettings, MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
-    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
-    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
-    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
-    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
-    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, TypeChange, UnknownFields, ViolationAction,
-    WatermarkSettings,
+    After, AfterFile, AvroFormat, BatchJobSettings, BatchRunsSettings, BatchSettings,
+    CheckpointSettings, Compression, ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode,
+    DeadLetterSettings, DebeziumFormat, DebeziumPayload, DecimalSetting, DeltaSinkSettings,
+    DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates, DropWithin,
+    ExpectationSettings, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaSettings,
+    KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings, MemorySettings, MemorySinkSettings,
+    MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
+    PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
+    RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
+    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, StartOffset, StartPosition,
+    TableKind, TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow,
+    TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting, Trigger, TypeChange,
+    UnknownFields, ViolationAction, WatermarkSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;
@@ -72,6 +72,8 @@ use diagnostics::SourceFile;
 use document::{LARGEST, Table};
 use locator::Locator;
 use section::Section;
+
+pub(crate) use units::{parse_duration, parse_size};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 

@@ -7,6 +7,7 @@ use datafusion::common::DataFusionError;
 use crate::catalog::CatalogError;
 use crate::lake::LakeError;
 use crate::sql::SqlError;
+use crate::upkeep::UpkeepError;
 
 /// An error of a statement.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum LakeSqlError {
     /// A table's log or its storage.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// OPTIMIZE, VACUUM, RESTORE, HISTORY or DETAIL.
+    #[error(transparent)]
+    Upkeep(#[from] UpkeepError),
     /// A version or time that a table does not have.
     #[error("the table {table} has no {asked}: {reason}")]
     Version {
@@ -71,13 +75,14 @@ impl LakeSqlError {
 
     /// Whether what was asked for is at fault, rather than the tables or the machine.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Sql(_)
-                | Self::Version { .. }
-                | Self::ReadOnly { .. }
-                | Self::Lake(LakeError::Location { .. })
-        )
+            | Self::Version { .. }
+            | Self::ReadOnly { .. }
+            | Self::Lake(LakeError::Location { .. }) => true,
+            Self::Upkeep(error) => error.is_usage(),
+            _ => false,
+        }
     }
 
     /// An unknown or ambiguous table, at its place.

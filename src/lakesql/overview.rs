@@ -36,13 +36,8 @@ pub async fn overview(entry: &TableEntry) -> Result<Option<Overview>, LakeSqlErr
     let state: &DeltaTableState = table
         .snapshot()
         .map_err(|e| LakeError::from_delta("read the log of", entry.location.uri(), e))?;
-    let mut overview = Overview {
-        version: state.version(),
-        rows: Some(0),
-        files: 0,
-        bytes: 0,
-        last_commit: None,
-    };
+    let mut overview =
+        Overview { version: state.version(), rows: Some(0), files: 0, bytes: 0, last_commit: None };
     for file in state.log_data().iter() {
         overview.files += 1;
         overview.bytes += u64::try_from(file.size()).unwrap_or(0);

@@ -68,9 +68,7 @@ impl TimeTravel {
             let name = out.iter().rposition(|t| !matches!(t.token, Token::Whitespace(_)));
             let behind_name = name.is_some_and(|name| ends_a_name(&out[name].token));
             let found = match (behind_name, name) {
-                (true, Some(name)) => {
-                    clause(tokens, at)?.map(|(as_of, used)| (name, as_of, used))
-                }
+                (true, Some(name)) => clause(tokens, at)?.map(|(as_of, used)| (name, as_of, used)),
                 _ => None,
             };
             match found {

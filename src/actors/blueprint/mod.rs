@@ -22,9 +22,9 @@ use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
+pub(in crate::actors) use sink::table_spec;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
-pub(in crate::actors) use sink::table_spec;
 pub use table::TableBlueprint;
 
 /// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.

@@ -13,6 +13,7 @@ use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, ReaderEnd, Wi
 use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
 use crate::actors::credit::CreditPool;
 use crate::actors::flow::InputId;
+use crate::actors::operator_shard::OperatorShard;
 use crate::actors::watermark_tracker::SharedWatermark;
 use crate::graph::Root;
 use crate::source::{PartitionId, SplitReader};
@@ -29,6 +30,8 @@ pub struct Builder<'a> {
     pub(super) threads: Threads,
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
+    /// Downstream first.
+    pub(super) shards: Vec<Addr<OperatorShard>>,
     pub(super) wiring: Wiring,
     pub(super) credits: CreditPool,
     pub(super) cores: usize,
@@ -43,6 +46,7 @@ impl<'a> Builder<'a> {
             threads: Threads::new(),
             healths: Vec::new(),
             trackers: Vec::new(),
+            shards: Vec::new(),
             wiring: Wiring::default(),
             credits: CreditPool::new(parts.blueprint.settings.memory.in_flight),
             cores: thread::available_parallelism().map_or(1, usize::from),
@@ -62,6 +66,7 @@ impl<'a> Builder<'a> {
                 threads: self.threads,
                 checkpoint,
                 trackers: self.trackers,
+                shards: self.shards,
                 healths: self.healths,
                 started: Instant::now(),
             }),
@@ -313,6 +318,8 @@ impl<'a> Builder<'a> {
             last_begun: None,
             last_durable: Instant::now(),
             finishing: false,
+            settled: false,
+            settling: None,
             wanted: false,
             in_flight: None,
         };

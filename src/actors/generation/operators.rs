@@ -6,7 +6,7 @@ use actix::{Addr, ArbiterHandle};
 use arrow::datatypes::SchemaRef;
 
 use crate::actors::alignment::Aligner;
-use crate::actors::anomaly_detector::{AnomalyDetector, operator_name, split_state};
+use crate::actors::anomaly_detector::{AnomalyDetector, operator_name};
 use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
@@ -18,7 +18,7 @@ use crate::actors::flow::{InputId, Outlet};
 use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
 use crate::actors::sink_writer::{SinkWriter, StagedWork};
-use crate::anomaly::{self, SeriesReader, WindowBuffer};
+use crate::anomaly::{DetectorError, Exposed, SeriesReader, Watch};
 use crate::checkpoint::Epoch;
 use crate::graph::{Branches, Root};
 use crate::lake::{LakeTable, TableSpec};
@@ -139,18 +139,20 @@ impl Builder<'_> {
         let schema = blueprint.queries[described.query].plan.output_schema.clone();
         let reader =
             SeriesReader::new(schema, &described.columns).map_err(|error| other(&error))?;
-        let mut buffer =
-            WindowBuffer::new(described.window_us, described.spec.combine(), BUFFERED_VALUES)
-                .map_err(|error| other(&error))?;
-        let mut detector = anomaly::build(&described.name, &described.spec);
+        let mut watch = Watch::new(
+            &described.name,
+            &described.spec,
+            described.policy,
+            described.window_us,
+            BUFFERED_VALUES,
+        )
+        .map_err(|error| other(&error))?;
         let operator = operator_name(&described.name);
         if let Some(bytes) = epoch.as_ref().and_then(|epoch| epoch.operators.get(&operator)) {
-            let (state, windows) =
-                split_state(bytes).ok_or_else(|| other(&"its state in the checkpoint is cut"))?;
-            match detector.restore(state) {
-                Ok(()) => buffer.restore(windows).map_err(|error| other(&error))?,
+            match watch.restore(bytes) {
+                Ok(()) => {}
                 // Another kind of rule under an old name has nothing to go on from.
-                Err(error @ anomaly::DetectorError::Kind { .. }) => {
+                Err(error @ DetectorError::Kind { .. }) => {
                     tracing::warn!(detector = %described.name, %error, "detector starts anew");
                 }
                 Err(error) => return Err(other(&error)),
@@ -165,8 +167,8 @@ impl Builder<'_> {
             aligner: Aligner::new(inputs.total()),
             watermarks: vec![None; inputs.total()],
             reader,
-            buffer,
-            detector,
+            watch,
+            exposed: Exposed::new(&described.spec, described.metric_series),
             outlet,
             checkpoint: checkpoint.clone(),
             progress: self.parts.progress.clone(),
@@ -220,6 +222,7 @@ impl Builder<'_> {
             progress: self.parts.progress.query(&query),
         };
         let address = self.spawn(arbiter, name, move || actor).await?;
+        self.shards.push(address.clone());
         Ok(Receiver::new(&address, &health, inputs))
     }
 

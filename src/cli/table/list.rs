@@ -71,7 +71,16 @@ pub fn execute(args: ListArgs) -> anyhow::Result<ExitCode> {
 fn as_text(tables: &[(&TableEntry, Looked)], now: DateTime<Utc>) -> String {
     let mut text = Table::new();
     text.load_preset(presets::NOTHING);
-    text.set_header(["TABLE", "VERSION", "ROWS", "FILES", "SIZE", "LAST COMMIT", "WRITTEN BY", "LOCATION"]);
+    text.set_header([
+        "TABLE",
+        "VERSION",
+        "ROWS",
+        "FILES",
+        "SIZE",
+        "LAST COMMIT",
+        "WRITTEN BY",
+        "LOCATION",
+    ]);
     for (entry, looked) in tables {
         let by = entry.written_by.clone().unwrap_or_else(|| match entry.kind {
             crate::catalog::TableKind::Static | crate::catalog::TableKind::Source => {
@@ -130,7 +139,7 @@ pub(in crate::cli) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -172,7 +181,10 @@ mod tests {
         assert_eq!([0, 1023, 1024, 3 << 30].map(size), ["0 B", "1023 B", "1.0 KiB", "3.0 GiB"]);
         let now = DateTime::from_timestamp(1_000_000, 0).unwrap();
         let at = |seconds| ago(now - chrono::Duration::seconds(seconds), now);
-        assert_eq!([0, 59, 60, 7_200, 259_200].map(at), ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "3 d ago"]);
+        assert_eq!(
+            [0, 59, 60, 7_200, 259_200].map(at),
+            ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "3 d ago"]
+        );
         assert_eq!(at(-5), "in the future");
     }
 }

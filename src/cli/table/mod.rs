@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub(in crate::cli) use list::grouped;
+
 const EXAMPLES: &str = "\
 Tables are named as the configuration names them (bronze.logs), or by path or URL.
 

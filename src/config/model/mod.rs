@@ -211,6 +211,14 @@ pub struct DetectorSettings {
     pub window: String,
     /// Which rule; the anomaly room knows which there are.
     pub kind: String,
+    /// Windows in a row out of line before an anomaly opens. Default 1.
+    pub open_after: u32,
+    /// Clean windows before an anomaly closes. Default 3.
+    pub clear_after: u32,
+    /// Windows out of line between two updates of an anomaly; 0: none. Default 10.
+    pub update_every: u32,
+    /// Series that are shown as metrics, at most; 0: none. Default 20.
+    pub metric_series: usize,
     /// Every key of the table that is not a field here: the rule's own parameters, unchecked.
     pub parameters: toml::Table,
     pub sink: DeltaSinkSettings,

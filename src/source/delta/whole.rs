@@ -118,11 +118,7 @@ impl WholeTable {
     ///
     /// # Errors
     /// There is no table, or not that version of it; it cannot be read.
-    pub fn open(
-        path: &str,
-        version: Option<i64>,
-        time: Option<&str>,
-    ) -> Result<Self, SourceError> {
+    pub fn open(path: &str, version: Option<i64>, time: Option<&str>) -> Result<Self, SourceError> {
         let options = Arc::new(DeltaOptions::new(path));
         ask(async {
             let table = Table::open(options)?;
@@ -146,9 +142,8 @@ impl WholeTable {
             let mut files: Vec<WholeFile> = pieces
                 .into_iter()
                 .map(|(piece, stats)| {
-                    let stats = stats.as_deref().and_then(|text| {
-                        serde_json::from_str::<Stats>(text).ok()
-                    });
+                    let stats =
+                        stats.as_deref().and_then(|text| serde_json::from_str::<Stats>(text).ok());
                     let known = stats.as_ref().zip(physical.as_deref());
                     let least = known.and_then(|(stats, name)| {
                         let text = stats.min_values.get(name)?.as_str()?;
@@ -166,8 +161,11 @@ impl WholeTable {
                 .collect();
             // The oldest first; what is not known may be older than all.
             files.sort_by(|a, b| {
-                (a.least, a.piece.modified_ms, &a.piece.path)
-                    .cmp(&(b.least, b.piece.modified_ms, &b.piece.path))
+                (a.least, a.piece.modified_ms, &a.piece.path).cmp(&(
+                    b.least,
+                    b.piece.modified_ms,
+                    &b.piece.path,
+                ))
             });
             Ok(Self {
                 declared: table::declared(&snapshot, false),

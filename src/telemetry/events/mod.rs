@@ -10,25 +10,28 @@
 //! a record come at most once in [`super::rate_limit::PERIOD`]. No event logs a payload.
 
 mod actors;
-mod batch;
 mod anomaly;
+mod batch;
 mod checkpoint;
 mod kafka;
 mod query;
 mod sink;
 mod source;
 mod table;
+mod webhook;
 
 pub use actors::{
     ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
     PipelineStateChanged,
 };
-pub use anomaly::{AnomalyFound, DetectorSeries};
+pub use anomaly::{
+    AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
+};
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };
 pub use kafka::{BrokerStatistics, KafkaError, KafkaStatistics};
-pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use query::{
     DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
     QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,
@@ -39,6 +42,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]
 mod tests;

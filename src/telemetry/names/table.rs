@@ -17,7 +17,9 @@ pub const LABELS: &[(&str, &str)] = &[
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
     (
         "outcome",
-        "what became of rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`; of a batch run: `succeeded`, `failed`",
+        "what became of rows at an expectation (`passed`, `warned`, `dropped`, `dead_lettered`, `failed`), \
+         of a batch run (`succeeded`, `failed`), or \
+         of a notification (`delivered`, `refused` by the receiver, `dropped` from a full queue, `expired`)",
     ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
@@ -27,6 +29,11 @@ pub const LABELS: &[(&str, &str)] = &[
     ("revision", "revision of the source code that was built, or `unknown`"),
     ("route", "pattern of a path of the HTTP server, or `other`"),
     ("rule", "name of an expectation of a query in the configuration"),
+    (
+        "series",
+        "key of a series that a detector watches; at most `metric_series` of each detector, and no \
+         IP addresses",
+    ),
     ("severity", "of an anomaly: `info`, `warning`, `critical`"),
     ("shard", "number of a shard of the key space of a query"),
     ("sink", "name of a sink in the configuration"),
@@ -39,6 +46,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("status", "HTTP status code"),
     ("table", "name of a static table in the configuration"),
     ("version", "version of Millpond"),
+    ("webhook", "name of a webhook in the configuration"),
 ];
 
 /// Of work that is done once a batch: 0.1 ms to 10 s.
@@ -330,7 +338,43 @@ table! {
     // Anomalies.
     ANOMALIES = Counter(Unit::Count("anomalies"))
         "millpond_detector_anomalies_total" ["pipeline", "detector", "severity"],
-        "Anomalies found.";
+        "Windows in which a series was out of line.";
+    ANOMALIES_OPEN = Gauge(Unit::Count("open"))
+        "millpond_anomalies_open" ["pipeline", "detector", "severity"],
+        "Anomalies that are open, by the highest severity that they have reached.";
+    ANOMALIES_OPENED = Counter(Unit::Count("opened"))
+        "millpond_anomalies_opened_total" ["pipeline", "detector", "severity"],
+        "Anomalies that began, by the severity with which they did.";
+    ANOMALIES_CLOSED = Counter(Unit::Count("closed"))
+        "millpond_anomalies_closed_total" ["pipeline", "detector", "severity"],
+        "Anomalies that are over, by the highest severity that they reached.";
+    RESCORED = Counter(Unit::Count("windows"))
+        "millpond_detector_rescored_windows_total" ["pipeline", "detector"],
+        "Windows that were judged again because late data had changed them.";
+    SERIES_VALUE = Gauge(Unit::Number("value"))
+        "millpond_detector_series_value" ["pipeline", "detector", "series"],
+        "Value of the series in the last window that was judged.";
+    SERIES_EXPECTED = Gauge(Unit::Number("value"))
+        "millpond_detector_series_expected_value" ["pipeline", "detector", "series"],
+        "Value that was expected of the series.";
+    SERIES_LOWER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_lower_value" ["pipeline", "detector", "series"],
+        "Lower edge of what is in line for the series.";
+    SERIES_UPPER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_upper_value" ["pipeline", "detector", "series"],
+        "Upper edge of what is in line for the series.";
+    SERIES_SCORE = Gauge(Unit::Number("score"))
+        "millpond_detector_series_score" ["pipeline", "detector", "series"],
+        "How far the series is from what was expected: 0 as expected, 0.5 on the edge, at most 1.";
+    WEBHOOK_DELIVERIES = Counter(Unit::Count("deliveries"))
+        "millpond_webhook_deliveries_total" ["pipeline", "webhook", "outcome"],
+        "Notifications that the webhook is done with, by what became of them.";
+    WEBHOOK_RETRIES = Counter(Unit::Count("retries"))
+        "millpond_webhook_retries_total" ["pipeline", "webhook"],
+        "Attempts to deliver a notification that failed and are made again.";
+    WEBHOOK_WAITING = Gauge(Unit::Count("notifications"))
+        "millpond_webhook_waiting_notifications" ["pipeline", "webhook"],
+        "Notifications that wait to be delivered.";
     SERIES = Gauge(Unit::Count("series"))
         "millpond_detector_series" ["pipeline", "detector"],
         "Series that the detector keeps a baseline of.";

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-pub use anomaly::{AnomalySummary, DetectorProgress, Severity};
+pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
 pub use batch::BatchProgress;
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
@@ -36,7 +36,7 @@ pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
 
-use anomaly::RecentAnomalies;
+use anomaly::Anomalies;
 use source::{Maybe, sum_known};
 
 use super::events::CheckpointAge;
@@ -110,7 +110,7 @@ pub struct PipelineProgress {
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
     batch: Members<BatchProgress>,
-    anomalies: RecentAnomalies,
+    anomalies: Anomalies,
 }
 
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl PipelineProgress {
             sinks: Members::new(),
             detectors: Members::new(),
             batch: Members::new(),
-            anomalies: RecentAnomalies::default(),
+            anomalies: Anomalies::default(),
         })
     }
 
@@ -343,10 +343,14 @@ impl PipelineProgress {
         self.snapshot().sinks.iter().any(|sink| sink.retrying.is_some())
     }
 
-    /// A detector found an anomaly.
+    /// An anomaly began, changed or is over.
     pub fn anomaly(&self, anomaly: AnomalySummary) {
-        self.detector(&anomaly.detector).found(anomaly.severity);
-        self.anomalies.push(anomaly);
+        self.anomalies.tell(anomaly);
+    }
+
+    /// A detector starts with these anomalies open, and no others.
+    pub fn anomalies_restored(&self, detector: &str, open: Vec<AnomalySummary>) {
+        self.anomalies.restore(detector, open);
     }
 
     /// Whether it is fit to work, and what is missing.
@@ -431,7 +435,8 @@ impl PipelineProgress {
             sinks,
             detectors,
             batch: self.batch.list().iter().map(|job| job.report()).collect(),
-            recent_anomalies: self.anomalies.list(),
+            open_anomalies: self.anomalies.open(),
+            recent_anomalies: self.anomalies.recent(),
         }
     }
 

@@ -65,7 +65,9 @@ pub struct PipelineReport {
     /// Its batch jobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batch: Vec<BatchReport>,
-    /// The last hundred anomalies, the newest first.
+    /// The anomalies that are open, the newest first; at most a hundred.
+    pub open_anomalies: Vec<AnomalySummary>,
+    /// The last hundred anomalies, open or over, each as it stands; the newest first.
     pub recent_anomalies: Vec<AnomalySummary>,
 }
 
@@ -352,6 +354,8 @@ pub struct DetectorReport {
     pub name: Arc<str>,
     /// Series it keeps a baseline of.
     pub series: u64,
-    /// Anomalies found, by severity.
+    /// Anomalies that are open.
+    pub open: u64,
+    /// Windows in which a series was out of line, by severity.
     pub anomalies: BTreeMap<&'static str, u64>,
 }
