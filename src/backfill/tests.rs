@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
@@ -135,7 +135,7 @@ impl Place {
         version: Option<i64>,
     ) -> Result<Report, BackfillError> {
         let spec = TableSpec::new(self.uri(into), plan.output_schema.clone());
-        run(plan, vec![self.relation(version)], &spec, overwrite, |_| {})
+        run(&[Arc::new(plan.clone())], vec![self.relation(version)], &spec, overwrite, |_| {})
     }
 
     fn read(&self, name: &str) -> Vec<String> {
@@ -215,7 +215,7 @@ fn a_table_that_somebody_else_writes_meanwhile_is_left_alone() {
     let mut written = false;
     let error = std::thread::scope(|scope| {
         let relations = vec![place.relation(None)];
-        run(&plan, relations, &spec, true, |_| {
+        run(&[Arc::new(plan.clone())], relations, &spec, true, |_| {
             if !std::mem::replace(&mut written, true) {
                 // A runtime of its own, since this thread is in one.
                 let append = || {

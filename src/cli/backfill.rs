@@ -1,6 +1,6 @@
 //! `millpond run --once --from-table`: a query computed again over a table.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{FAILED, OK, REFUSED, USAGE};
 use crate::actors::{Blueprint, SinkTarget};
 use crate::backfill::{self, BackfillError, Relation, Report};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TableEntry};
 use crate::graph::Graph;
 use crate::lake::TableSpec;
 use crate::sink::TargetSpec;
@@ -81,18 +81,26 @@ pub fn execute(blueprint: &Blueprint, args: &BackfillArgs) -> ExitCode {
         eprintln!("error: {text}");
         ExitCode::from(USAGE)
     };
-    let (plan, relations, spec) = match prepare(blueprint, args) {
+    let (plans, relations, spec) = match prepare(blueprint, args) {
         Ok(prepared) => prepared,
         Err(text) => return wrong(text),
     };
     let began = Instant::now();
     let bar = Bar::new(&relations);
     let done =
-        backfill::run(&plan, relations, &spec, args.overwrite, |progress| bar.show(progress));
+        backfill::run(&plans, relations, &spec, args.overwrite, |progress| bar.show(progress));
     bar.finish();
     match done {
         Ok(report) => {
-            println!("{}", in_words(&plan.name, &spec.uri, &report, began.elapsed()));
+            println!(
+                "{}",
+                in_words(
+                    args.query.as_deref().unwrap_or_default(),
+                    &spec.uri,
+                    &report,
+                    began.elapsed()
+                )
+            );
             ExitCode::from(OK)
         }
         Err(error) => {
@@ -108,7 +116,7 @@ pub fn execute(blueprint: &Blueprint, args: &BackfillArgs) -> ExitCode {
 fn prepare(
     blueprint: &Blueprint,
     args: &BackfillArgs,
-) -> Result<(Arc<QueryPlan>, Vec<Relation>, TableSpec), String> {
+) -> Result<(Vec<Arc<QueryPlan>>, Vec<Relation>, TableSpec), String> {
     let wanted = args.query.as_deref().unwrap_or_default();
     let names = || blueprint.queries.iter().map(|query| &*query.name);
     let place = blueprint.queries.iter().position(|query| *query.name == *wanted);
@@ -117,38 +125,53 @@ fn prepare(
     })?;
     let query = &blueprint.queries[place];
     let plan = query.plan.clone();
-    let streams: BTreeSet<String> = plan
-        .feeds
-        .iter()
-        .filter_map(|feed| match &feed.from {
-            Origin::Source(name) | Origin::Query(name) => Some(name.clone()),
-            Origin::Operator(_) => None,
-        })
-        .collect();
-    let streams: Vec<String> = streams.into_iter().collect();
-    let mut given: Vec<Given> =
-        args.from_table.iter().map(|text| Given::parse(text, &streams)).collect();
     let catalog = Catalog::of(&blueprint.settings);
-    let mut relations = Vec::new();
-    for name in &streams {
-        let at = given.iter().position(|given| match &given.name {
-            Some(named) => named.eq_ignore_ascii_case(name),
-            None => streams.len() == 1,
+    let upstream = upstream(blueprint, &plan);
+    let mut tables: BTreeMap<String, (TableEntry, Option<i64>)> = BTreeMap::new();
+    for text in &args.from_table {
+        let given = Given::parse(text, &upstream);
+        let table = catalog.resolve(&given.table).map_err(|error| error.to_string())?;
+        let written_by =
+            || upstream.iter().find(|name| table_of(blueprint, name) == Some(table.location.uri()));
+        let direct = streams_of(&plan);
+        let name = given.name.as_ref().or_else(written_by).or(match direct.as_slice() {
+            [only] => Some(only),
+            _ => None,
         });
-        let given = at.map(|at| given.remove(at)).ok_or_else(|| {
+        let name = name.ok_or_else(|| {
             format!(
-                "query '{wanted}' reads {}, and each needs a table: --from-table {name}=TABLE",
-                streams.join(" and ")
+                "query '{wanted}' reads {}: say which of them the table stands for, as \
+                 --from-table {}={}",
+                direct.join(" and "),
+                direct[0],
+                given.table
             )
         })?;
-        let table = catalog.resolve(&given.table).map_err(|error| error.to_string())?;
-        relations.push(relation(blueprint, name, table.location.uri(), given.version)?);
+        if tables.insert(name.to_ascii_lowercase(), (table, given.version)).is_some() {
+            return Err(format!("--from-table gives '{name}' two tables"));
+        }
     }
-    if let Some(left) = given.first() {
-        return Err(format!("--from-table {}: query '{wanted}' reads nothing more", left.table));
+    let mut plans = Vec::new();
+    let mut leaves = Vec::new();
+    collect(
+        blueprint,
+        &plan,
+        &|name| tables.contains_key(&name.to_ascii_lowercase()),
+        &mut plans,
+        &mut leaves,
+    );
+    let mut relations = Vec::new();
+    for name in &leaves {
+        let (table, version) = tables.remove(&name.to_ascii_lowercase()).ok_or_else(|| {
+            format!("query '{wanted}' reads '{name}' as well: --from-table {name}=TABLE")
+        })?;
+        relations.push(relation(blueprint, name, table.location.uri(), version)?);
+    }
+    if let Some(left) = tables.keys().next() {
+        return Err(format!("query '{wanted}' does not read '{left}' any more, behind the others"));
     }
     for table in &blueprint.tables {
-        if plan.tables().contains(&*table.name) {
+        if plans.iter().any(|plan| plan.tables().contains(&*table.name)) {
             let rows = table.reader.read().map_err(|error| format!("{}: {error}", table.name))?;
             table.table.replace(rows.batches).map_err(|error| error.to_string())?;
         }
@@ -180,7 +203,73 @@ fn prepare(
     if let Some(read) = relations.iter().find(|relation| same(relation)) {
         return Err(format!("'{}' would be read from the table that is written", read.name));
     }
-    Ok((plan, relations, spec))
+    Ok((plans, relations, spec))
+}
+
+/// The streams that a plan reads, each once.
+fn streams_of(plan: &QueryPlan) -> Vec<String> {
+    let mut streams: Vec<String> = Vec::new();
+    for feed in &plan.feeds {
+        if let Origin::Source(name) | Origin::Query(name) = &feed.from
+            && !streams.contains(name)
+        {
+            streams.push(name.clone());
+        }
+    }
+    streams
+}
+
+fn planned<'a>(blueprint: &'a Blueprint, name: &str) -> Option<&'a Arc<QueryPlan>> {
+    blueprint.queries.iter().find(|query| *query.name == *name).map(|query| &query.plan)
+}
+
+/// Every stream that a plan's rows have come through.
+fn upstream(blueprint: &Blueprint, plan: &QueryPlan) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut waiting = streams_of(plan);
+    while let Some(name) = waiting.pop() {
+        waiting.extend(planned(blueprint, &name).map(|plan| streams_of(plan)).unwrap_or_default());
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// The plans from those that only read what a table stands for to this one, upstream first; and what
+/// they read.
+fn collect(
+    blueprint: &Blueprint,
+    plan: &Arc<QueryPlan>,
+    has_table: &dyn Fn(&str) -> bool,
+    plans: &mut Vec<Arc<QueryPlan>>,
+    leaves: &mut Vec<String>,
+) {
+    if plans.iter().any(|other| other.name == plan.name) {
+        return;
+    }
+    for name in streams_of(plan) {
+        match planned(blueprint, &name) {
+            Some(read) if !has_table(&name) => {
+                collect(blueprint, read, has_table, plans, leaves);
+            }
+            _ if leaves.contains(&name) => {}
+            _ => leaves.push(name),
+        }
+    }
+    plans.push(plan.clone());
+}
+
+/// The table that a query writes.
+fn table_of<'a>(blueprint: &'a Blueprint, query: &str) -> Option<&'a str> {
+    let query = blueprint.queries.iter().find(|other| *other.name == *query)?;
+    query.sinks.iter().find_map(|sink| match &blueprint.sinks[*sink].target {
+        SinkTarget::Table(spec) => Some(spec.uri.as_str()),
+        SinkTarget::Staged(staged) => match &staged.spec {
+            TargetSpec::DeltaTable(options) => Some(options.table.uri.as_str()),
+            _ => None,
+        },
+    })
 }
 
 /// The columns and the event time of what a query reads, and the table that stands for it.

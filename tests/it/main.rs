@@ -15,6 +15,7 @@ mod expectations;
 mod kill_points;
 mod late;
 mod lost_checkpoint;
+mod medallion;
 mod memory;
 mod outage_broker;
 mod outage_sink;
