@@ -10,6 +10,7 @@ pub mod table;
 pub mod test;
 pub mod validate;
 
+mod backfill;
 mod catalog;
 mod daemon;
 

@@ -15,9 +15,7 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{
-    detector, query, server, sink, source, storage, table, unit_test, upkeep,
-};
+use super::{batch, detector, query, server, sink, source, storage, table, unit_test, upkeep};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -60,6 +58,11 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let mut jobs = Vec::new();
+    for (job_name, section) in root.named("batch") {
+        jobs.extend(batch::read(job_name, &section));
+    }
+    let batch_runs = batch::runs(&root.section("batch_runs"), &data_dir);
     let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
@@ -89,6 +92,8 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         upkeep,
         queries,
         detectors,
+        batch: jobs,
+        batch_runs,
         tests,
         files,
         locator,

@@ -17,6 +17,7 @@ mod grafana;
 mod kill_points;
 mod late;
 mod lost_checkpoint;
+mod medallion;
 mod memory;
 mod object_store;
 mod outage_broker;

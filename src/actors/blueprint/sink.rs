@@ -382,7 +382,7 @@ pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> 
     }
 }
 
-pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
+pub(in crate::actors) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
     TableSpec {
         partition_by: sink.partition_by.clone(),
         compression: compression(sink.compression),

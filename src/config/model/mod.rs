@@ -1,6 +1,7 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod batch;
 mod format;
 mod query;
 mod server;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use batch::{BatchJobSettings, BatchRunsSettings};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
@@ -86,6 +88,10 @@ pub struct Settings {
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[batch.NAME]`, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchJobSettings>,
+    pub batch_runs: BatchRunsSettings,
     /// `[[tests]]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSettings>,
