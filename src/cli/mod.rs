@@ -4,9 +4,12 @@ pub mod demo;
 pub mod explain;
 pub mod generate;
 pub mod run;
+pub mod sql;
+pub mod table;
 pub mod test;
 pub mod validate;
 
+mod catalog;
 mod daemon;
 
 use std::process::ExitCode;
@@ -52,6 +55,8 @@ enum Command {
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
+    Sql(Box<sql::SqlArgs>),
+    Table(table::TableArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -64,6 +69,8 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
+        Command::Sql(args) => sql::execute(*args),
+        Command::Table(args) => table::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

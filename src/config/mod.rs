@@ -12,6 +12,7 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod catalog;
 mod checks;
 mod context;
 mod detector;
@@ -68,6 +69,8 @@ use diagnostics::SourceFile;
 use document::{LARGEST, Table};
 use locator::Locator;
 use section::Section;
+
+pub(crate) use units::{parse_duration, parse_size};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 

@@ -266,6 +266,7 @@ fn dead_letters(section: &Section<'_>, data_dir: &Path) -> DeadLetterSettings {
     let settings = DeadLetterSettings {
         enabled: section.boolean("enabled", true),
         path,
+        table: sink::table_name(section),
         max_payload: section.size("max_payload", 64 << 10, 0, 64 << 20),
     };
     section.finish();

@@ -176,6 +176,32 @@ pub(super) fn objections(protocol: &Protocol, metadata: &Metadata) -> Vec<String
     reasons
 }
 
+/// Why files of such a table cannot be replaced by others that hold the same rows; empty: they can.
+///
+/// Rows that were accepted once need no second check, so that constraints, generated columns and
+/// the like are nothing to worry about here.
+pub(super) fn rewrite_objections(protocol: &Protocol, metadata: &Metadata) -> Vec<String> {
+    const HARMLESS: [&str; 4] =
+        ["clustering", "domainMetadata", "typeWidening", "allowColumnDefaults"];
+    let mut reasons = Vec::new();
+    let version = protocol.min_writer_version();
+    if version > 7 {
+        reasons.push(format!("it needs writer version {version}; this is version 7"));
+    }
+    for feature in protocol.writer_features().unwrap_or_default() {
+        let name = feature.to_string();
+        if !HARMLESS_FEATURES.contains(&name.as_str()) && !HARMLESS.contains(&name.as_str()) {
+            reasons.push(format!("the table feature '{name}' is not supported"));
+        }
+    }
+    if let Some(mode) =
+        metadata.configuration().get("delta.columnMapping.mode").filter(|mode| *mode != "none")
+    {
+        reasons.push(format!("columns are mapped (delta.columnMapping.mode = {mode})"));
+    }
+    reasons
+}
+
 /// What of a change to a table matters to a writer that has it open; empty: nothing.
 pub(super) fn changes(
     before: (&Protocol, &Metadata),

@@ -15,12 +15,16 @@
 //!   learnt the same commit is recognised instead of fenced or repeated;
 //! - on a local disk nothing gets its name before its bytes are flushed.
 
+mod address;
 mod compat;
 mod create;
+pub(crate) mod damage;
 mod durable;
 mod error;
+mod existing;
 mod location;
 mod log;
+pub(crate) mod rewrite;
 mod spec;
 mod table;
 mod types;
@@ -30,8 +34,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use address::TableLocation;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
+pub(crate) use existing::ExistingTable;
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};

@@ -417,7 +417,7 @@ impl LakeTable {
 }
 
 /// A path for local tables, the URL for others.
-fn shown_uri(store: &LogStoreRef) -> String {
+pub(super) fn shown_uri(store: &LogStoreRef) -> String {
     let url = store.root_url();
     match url.scheme() {
         "file" => url.to_file_path().map_or_else(
@@ -439,7 +439,10 @@ fn arrow_schema(table: &str, schema: &StructType) -> Result<SchemaRef, LakeError
 
 /// The version of the newest checkpoint that `_last_checkpoint` names. The file is a hint: one
 /// that is missing or unreadable is none.
-async fn last_checkpoint(store: &LogStoreRef, table: &str) -> Result<Option<u64>, LakeError> {
+pub(super) async fn last_checkpoint(
+    store: &LogStoreRef,
+    table: &str,
+) -> Result<Option<u64>, LakeError> {
     #[derive(Deserialize)]
     struct Hint {
         version: u64,

@@ -14,9 +14,11 @@
 //! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
 //! | `rehearse` | the plan tried on one row |
 //! | `explain` | the plan as text and JSON |
+//! | `batch` | the same dialect over tables that do not stream, for the lakehouse's SQL |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
 mod analyze;
+mod batch;
 mod bind;
 mod build;
 mod catalog;
@@ -55,22 +57,25 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
+pub(crate) use batch::{BatchPlan, BatchTable, function_names, plan_batch, spark_dialect};
 pub use bind::BoundMap;
 pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
-pub(crate) use error::suggestion;
+pub(crate) use error::{nearest, suggestion};
 pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
+pub(crate) use messages::readable;
 pub use names::relations;
 pub use operator::{OperatorKind, OperatorPlan};
+pub(crate) use parse::{bounded, parse as parse_query, syntax_error, tokenize};
 pub use planner::plan;
 #[cfg(test)]
 pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
-pub(crate) use show::duration;
+pub(crate) use show::{duration, type_name};
 pub use static_table::StaticTable;
 
 use crate::event_time::Windows;

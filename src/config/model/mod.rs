@@ -179,6 +179,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// What the catalogue calls the table. None: `<name>.dead_letters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Longer payloads are cut to this many bytes, and the row says so. Default 64 KiB.
     pub max_payload: usize,
 }

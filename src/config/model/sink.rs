@@ -41,6 +41,10 @@ impl SinkSettings {
 pub struct DeltaSinkSettings {
     /// The table's directory, relative to the working directory, or its `file://` address.
     pub path: String,
+    /// What the catalogue calls the table: `schema.table`, or `table` in the pipeline's schema.
+    /// None: after the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Columns, outermost directory first.
     pub partition_by: Vec<String>,
     /// Of mode `update`: the columns by which a row replaces another. None: the query's groups.

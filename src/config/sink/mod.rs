@@ -6,6 +6,8 @@ mod postgres;
 
 use std::collections::BTreeMap;
 
+use crate::catalog::{PART, TableName};
+
 use super::diagnostics::ConfigError;
 use super::document::Value;
 use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings};
@@ -114,6 +116,7 @@ pub(crate) fn read_delta(
     let partition_by = section.columns("partition_by", COLUMNS);
     let settings = DeltaSinkSettings {
         path: String::new(),
+        table: table_name(section),
         partition_by,
         key: Vec::new(),
         compression: parquet_compression(section),
@@ -132,6 +135,17 @@ pub(crate) fn read_delta(
         properties: properties(&section.section("properties")),
     };
     path.map(|path| DeltaSinkSettings { path, ..settings })
+}
+
+/// What the catalogue calls a table; errors are reported.
+pub(crate) fn table_name(section: &Section<'_>) -> Option<String> {
+    let expected = format!("`schema.table` or `table`, each of {PART}");
+    let found = section.string("table", &expected)?;
+    if !found.unresolved && TableName::parse(found.text, "schema").is_err() {
+        section.reject("table", found.node, &expected, None);
+        return None;
+    }
+    (!found.unresolved).then(|| found.text.to_owned())
 }
 
 /// The `path` of a table; errors are reported.

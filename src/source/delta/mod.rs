@@ -6,6 +6,7 @@
 //! ahead, a few batches at most.
 
 mod commit;
+pub(crate) mod data;
 mod feed;
 mod object;
 mod options;

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::commit::{Change, Commit, Piece, Rows};
 use super::options::{DeltaOptions, DeltaStart};
+use crate::lake::LakeError;
 use crate::source::SourceError;
 
 /// The columns that a change feed adds.
@@ -101,8 +102,11 @@ impl Table {
             });
         }
         let wanted = version.and_then(|version| u64::try_from(version).ok());
-        let snapshot = Snapshot::try_new(self.store.as_ref(), wanted).await;
+        let existing =
+            crate::lake::ExistingTable { store: self.store.clone(), table: self.name().to_owned() };
+        let snapshot = existing.snapshot(wanted).await;
         let snapshot = snapshot.map_err(|error| match version {
+            _ if matches!(error, LakeError::Damaged { .. }) => self.trouble("read", &error),
             None => self.trouble("read", &error),
             Some(version) => SourceError::Gone {
                 table: self.name().to_owned(),
@@ -166,13 +170,22 @@ impl Table {
     pub async fn commit(&self, version: i64) -> Result<Option<Commit>, SourceError> {
         let entry = self.store.read_commit_entry(version.cast_unsigned()).await;
         let bytes = entry.map_err(|error| self.trouble("read the log of", &error))?;
+        let damaged = |reason: String| SourceError::Table {
+            action: "read the log of",
+            table: self.name().to_owned(),
+            reason: format!(
+                "the file {} is damaged: {reason}",
+                commit_uri_from_version(Some(version.cast_unsigned()))
+            ),
+            transient: false,
+        };
         let parse = |bytes: &[u8]| {
-            Commit::parse(bytes).map_err(|error| SourceError::Table {
-                action: "read the log of",
-                table: self.name().to_owned(),
-                reason: format!("version {version}: {error}"),
-                transient: false,
-            })
+            // Every writer puts something into a commit. Taken for a version without rows, one
+            // that lost its bytes would lose rows.
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                return Err(damaged("it is empty".to_owned()));
+            }
+            Commit::parse(bytes).map_err(|error| damaged(error.to_string()))
         };
         bytes.map(|bytes| parse(&bytes)).transpose()
     }
