@@ -65,11 +65,13 @@ pub fn read(input: &Input, form: CsvForm, catalog: Catalog) -> anyhow::Result<Ve
     match input {
         Input::Csv(None) => csv(io::stdin().lock(), form).context("standard input"),
         Input::Csv(Some(path)) => {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file =
+                File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
             csv(file, form).with_context(|| path.display().to_string())
         }
         Input::Parquet(path) => {
-            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file =
+                File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
             let read = || -> anyhow::Result<Vec<RecordBatch>> {
                 let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
                 let schema = reader.schema().clone();
@@ -125,7 +127,9 @@ fn csv(input: impl Read, form: CsvForm) -> anyhow::Result<Vec<RecordBatch>> {
         // A mark of the byte order is no part of the first name.
         let header = reader.headers()?.iter().enumerate();
         names = header
-            .map(|(i, name)| name.trim_start_matches(if i == 0 { "\u{feff}" } else { "" }).trim().to_owned())
+            .map(|(i, name)| {
+                name.trim_start_matches(if i == 0 { "\u{feff}" } else { "" }).trim().to_owned()
+            })
             .collect();
     }
     let mut columns: Vec<StringBuilder> = names.iter().map(|_| StringBuilder::new()).collect();

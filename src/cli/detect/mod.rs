@@ -140,7 +140,9 @@ pub struct DetectArgs {
 const DEFAULT_KIND: &str = "traffic_spike";
 
 fn duration(text: &str) -> Result<i64, String> {
-    let duration = crate::config::parse_duration(text)?;
+    let expected = "expected a duration such as 5m";
+    let duration = crate::config::parse_duration(text)
+        .map_err(|help| help.unwrap_or_else(|| expected.to_owned()))?;
     match i64::try_from(duration.as_micros()) {
         Ok(micros) if micros > 0 => Ok(micros),
         _ => Err("expected a duration above 0, such as 5m".to_owned()),
@@ -165,7 +167,8 @@ pub fn execute(args: DetectArgs) -> anyhow::Result<ExitCode> {
         Ok(settings) => settings,
         Err(code) => return Ok(code),
     };
-    let catalog = settings.as_ref().map_or_else(crate::catalog::Catalog::new, crate::catalog::Catalog::of);
+    let catalog =
+        settings.as_ref().map_or_else(crate::catalog::Catalog::new, crate::catalog::Catalog::of);
     let work = || -> anyhow::Result<Option<ExitCode>> {
         check_outputs(&args)?;
         let plan = match (&args.detector, settings) {
@@ -230,7 +233,8 @@ impl Plan {
         let mut parameters = toml::Table::new();
         for (name, value) in &args.parameters {
             // A value is what TOML takes it for; a bare word is text.
-            let read = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            let read =
+                format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
             let value = read.unwrap_or_else(|| toml::Value::String(value.clone()));
             parameters.insert(name.clone(), value);
         }
@@ -336,7 +340,9 @@ impl Plan {
         let others: Vec<String> = schema
             .fields()
             .iter()
-            .filter(|f| matches!(f.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8))
+            .filter(|f| {
+                matches!(f.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+            })
             .map(|f| f.name().clone())
             .filter(|name| *name != columns.time && *name != columns.value)
             .collect();
@@ -434,7 +440,9 @@ fn give(args: &DetectArgs, summary: &Summary, found: &Found) -> anyhow::Result<(
             output::write_file(path, form, &found.rows, keyed)?;
             false
         }
-        None => !args.json && !on_terminal && args.plot.as_deref().is_none_or(|p| p.as_os_str() != "-"),
+        None => {
+            !args.json && !on_terminal && args.plot.as_deref().is_none_or(|p| p.as_os_str() != "-")
+        }
     };
     if rows_on_stdout {
         let written = output::write_csv(io::stdout().lock(), &found.rows, keyed);
@@ -465,10 +473,17 @@ fn give(args: &DetectArgs, summary: &Summary, found: &Found) -> anyhow::Result<(
     }
     let others = report::other_series(found);
     if (drawn_here || args.plot.is_some()) && others > 0 && !args.quiet && !args.json {
-        said.push_str(&format!("\nThe chart shows one of {} series; --series KEY chooses.\n", others + 1));
+        said.push_str(&format!(
+            "\nThe chart shows one of {} series; --series KEY chooses.\n",
+            others + 1
+        ));
     }
     // Beside rows on standard output the rest is not for a program to read.
-    if rows_on_stdout || args.json { eprint!("{said}") } else { print!("{said}") }
+    if rows_on_stdout || args.json {
+        eprint!("{said}")
+    } else {
+        print!("{said}")
+    }
     Ok(())
 }
 

@@ -120,9 +120,8 @@ fn timestamp(row: &Row) -> String {
 }
 
 fn names(keyed: bool) -> impl Iterator<Item = &'static str> {
-    let all = [
-        "timestamp", "key", "value", "expected", "lower", "upper", "anomaly_score", "is_anomaly",
-    ];
+    let all =
+        ["timestamp", "key", "value", "expected", "lower", "upper", "anomaly_score", "is_anomaly"];
     all.into_iter().filter(move |name| keyed || *name != "key")
 }
 

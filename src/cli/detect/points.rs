@@ -14,8 +14,20 @@ use super::time::TimeRule;
 
 /// Names that columns of times usually have, the likeliest first.
 const TIMES: &[&str] = &[
-    "timestamp", "time", "ts", "datetime", "window_start", "window", "event_time", "date", "ds", "_time",
-    "minute", "hour", "day", "t",
+    "timestamp",
+    "time",
+    "ts",
+    "datetime",
+    "window_start",
+    "window",
+    "event_time",
+    "date",
+    "ds",
+    "_time",
+    "minute",
+    "hour",
+    "day",
+    "t",
 ];
 /// Names that columns of values usually have.
 const VALUES: &[&str] = &["value", "y", "values", "requests", "count", "n", "metric", "total", "v"];
@@ -53,7 +65,8 @@ impl Columns {
             let exact = names.iter().find(|name| **name == wanted);
             let found = exact.or_else(|| names.iter().find(|n| n.eq_ignore_ascii_case(wanted)));
             found.map(|name| (*name).to_owned()).ok_or_else(|| {
-                let nearest = nearest(wanted, &names).map_or(String::new(), |n| format!(" (did you mean '{n}'?)"));
+                let nearest = nearest(wanted, &names)
+                    .map_or(String::new(), |n| format!(" (did you mean '{n}'?)"));
                 format!(
                     "there is no {role} column '{wanted}'{nearest}; {flag} takes one of: {}",
                     names.join(", ")
@@ -83,7 +96,10 @@ impl Columns {
         };
         let mut taken: Vec<String> = keys.iter().chain(&weight).cloned().collect();
         let unknown = |role: &str, flag: &str| {
-            format!("which column has the {role}? Name it with {flag}; there are: {}", names.join(", "))
+            format!(
+                "which column has the {role}? Name it with {flag}; there are: {}",
+                names.join(", ")
+            )
         };
         let is_time = |kind: &DataType| {
             matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
@@ -119,7 +135,9 @@ impl Columns {
         let is_number = |kind: &DataType| kind.is_numeric() || is_text;
         let value = match value {
             Some(value) => value,
-            None => guess(VALUES, &is_number, &taken).ok_or_else(|| unknown("values", "--value"))?,
+            None => {
+                guess(VALUES, &is_number, &taken).ok_or_else(|| unknown("values", "--value"))?
+            }
         };
         Ok(Columns { time, value, keys, weight })
     }
@@ -184,12 +202,19 @@ pub fn read(batches: &[RecordBatch], columns: &Columns, rule: &TimeRule) -> Resu
     };
     let time = column(&columns.time)?;
     let times = rule.column(time).ok_or_else(|| {
-        format!("the time column '{}' is of type {}, which has no times", columns.time, time.data_type())
+        format!(
+            "the time column '{}' is of type {}, which has no times",
+            columns.time,
+            time.data_type()
+        )
     })?;
     let numbers = |name: &str, role: &str| -> Result<Vec<Number>, String> {
         let column = column(name)?;
         as_numbers(column).ok_or_else(|| {
-            format!("the {role} column '{name}' is of type {}, which has no numbers", column.data_type())
+            format!(
+                "the {role} column '{name}' is of type {}, which has no numbers",
+                column.data_type()
+            )
         })
     };
     let values = numbers(&columns.value, "value")?;

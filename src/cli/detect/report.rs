@@ -102,11 +102,8 @@ impl Summary {
         line("input", format!("{}: {} of {}{keys}", self.input, columns.value, columns.time));
         let named = self.detector.as_ref().map_or(String::new(), |name| format!(" \"{name}\""));
         line("detector", format!("{}{named}", self.kind));
-        let mut values = format!(
-            "{} of {} series",
-            grouped(self.values),
-            grouped(self.series as u64)
-        );
+        let mut values =
+            format!("{} of {} series", grouped(self.values), grouped(self.series as u64));
         if let (Some(from), Some(to)) = (&self.from, &self.to) {
             let _ = write!(values, ", {} to {}", from.replace('T', " "), to.replace('T', " "));
         }
@@ -126,7 +123,9 @@ impl Summary {
         ];
         for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
             let longest = match what {
-                "times were missed" => format!(" (the longest gap: {})", duration(self.longest_gap_seconds)),
+                "times were missed" => {
+                    format!(" (the longest gap: {})", duration(self.longest_gap_seconds))
+                }
                 _ => String::new(),
             };
             line("", format!("{} {what}{longest}", grouped(count)));
@@ -134,15 +133,18 @@ impl Summary {
         for example in &self.examples {
             line("", example.clone());
         }
-        let rate = self.alerts_per_series_and_day.map_or(String::new(), |rate| {
-            format!(", {rate:.2} a series and day")
-        });
-        line("anomalies", format!(
-            "{}{rate}, {} of {} values",
-            self.anomalies.len(),
-            grouped(self.anomalous_values),
-            grouped(self.values)
-        ));
+        let rate = self
+            .alerts_per_series_and_day
+            .map_or(String::new(), |rate| format!(", {rate:.2} a series and day"));
+        line(
+            "anomalies",
+            format!(
+                "{}{rate}, {} of {} values",
+                self.anomalies.len(),
+                grouped(self.anomalous_values),
+                grouped(self.values)
+            ),
+        );
         if !self.anomalies.is_empty() {
             text.push('\n');
             text.push_str(&self.table(width));
@@ -156,7 +158,8 @@ impl Summary {
         table.load_preset(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(60));
         let key = keyed.then_some("SERIES");
-        let header = ["BEGAN (UTC)", "LASTED"].into_iter().chain(key).chain(["SEVERITY", "SCORE", "WHY"]);
+        let header =
+            ["BEGAN (UTC)", "LASTED"].into_iter().chain(key).chain(["SEVERITY", "SCORE", "WHY"]);
         table.set_header(header);
         for anomaly in self.anomalies.iter().take(SHOWN) {
             let began = anomaly.started_at.trim_end_matches('Z').replace('T', " ");
@@ -203,7 +206,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -227,11 +230,8 @@ pub fn chart(summary: &Summary, found: &Found) -> Chart {
         key => format!("{name} of {key}"),
     };
     let detector = summary.detector.as_ref().unwrap_or(&summary.kind);
-    let mut chart = Chart::new(
-        &format!("{title} ({detector})"),
-        Axis::time(""),
-        Axis::number(name),
-    );
+    let mut chart =
+        Chart::new(&format!("{title} ({detector})"), Axis::time(""), Axis::number(name));
     let rows = || found.rows.iter().filter(|row| row.point.key == key);
     let at = |row: &super::judge::Row| row.point.time as f64;
     let none = f64::NAN;

@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// Forms with a zone, the usual ones first.
-const ZONED: &[&str] = &["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z", "%d/%b/%Y:%H:%M:%S %z"];
+const ZONED: &[&str] =
+    &["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z", "%d/%b/%Y:%H:%M:%S %z"];
 
 /// Forms without.
 const LOCAL: &[&str] = &[
@@ -103,7 +104,8 @@ impl TimeRule {
             DataType::Struct(_) => {
                 let window = column.as_struct();
                 let start = self.column(window.column_by_name("start")?)?;
-                let held = |(row, time): (usize, Option<i64>)| time.filter(|_| window.is_valid(row));
+                let held =
+                    |(row, time): (usize, Option<i64>)| time.filter(|_| window.is_valid(row));
                 Some(start.into_iter().enumerate().map(held).collect())
             }
             DataType::Timestamp(_, Some(zone)) => micros(column, Some(zone.clone())),
@@ -120,7 +122,10 @@ impl TimeRule {
                 let unit = unit_of(most);
                 Some(numbers.iter().map(|n| n.and_then(|n| from_epoch(n, unit))).collect())
             }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Dictionary(..) => {
                 let texts = cast(column, &DataType::Utf8).ok()?;
                 let texts = texts.as_any().downcast_ref::<StringArray>()?;
                 Some(texts.iter().map(|text| text.and_then(|text| self.parse(text))).collect())
@@ -197,11 +202,20 @@ mod tests {
     #[test]
     fn a_zone_and_a_form_can_be_given() {
         let rome = TimeRule { zone: Tz::Europe__Rome, format: None };
-        assert_eq!(rome.parse("2014-04-01 02:00:00").map(text).as_deref(), Some("2014-04-01T00:00:00Z"));
+        assert_eq!(
+            rome.parse("2014-04-01 02:00:00").map(text).as_deref(),
+            Some("2014-04-01T00:00:00Z")
+        );
         // 2014-03-30 02:30 did not exist in Rome; it is 03:30, which is 01:30 UTC.
-        assert_eq!(rome.parse("2014-03-30 02:30:00").map(text).as_deref(), Some("2014-03-30T01:30:00Z"));
+        assert_eq!(
+            rome.parse("2014-03-30 02:30:00").map(text).as_deref(),
+            Some("2014-03-30T01:30:00Z")
+        );
         let american = TimeRule { zone: Tz::UTC, format: Some("%m/%d/%Y %H:%M".into()) };
-        assert_eq!(american.parse("04/01/2014 00:00").map(text).as_deref(), Some("2014-04-01T00:00:00Z"));
+        assert_eq!(
+            american.parse("04/01/2014 00:00").map(text).as_deref(),
+            Some("2014-04-01T00:00:00Z")
+        );
         assert_eq!(american.parse("2014-04-01 00:00"), None);
     }
 
