@@ -92,7 +92,7 @@ pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
 pub use exposed::{Exposed, Shown};
 pub use lifecycle::{AnomalyEvent, EventKind, Lifecycle, Policy, anomaly_schema, to_batch};
 pub use reader::{Read, SeriesColumns, SeriesReader};
-pub use spec::{DetectorSpec, SpecError};
+pub use spec::{Combine, DetectorSpec, SpecError};
 pub use watch::{Judged, Outcome, Watch};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,

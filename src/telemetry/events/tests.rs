@@ -417,7 +417,7 @@ fn lines_are_lowercase_with_the_facts_as_fields() {
             panic!("no line '{message}'");
         })
     };
-    let found = find("anomaly found");
+    let found = find("anomaly opened");
     assert_eq!((&found["key"], &found["level"]), (&"203.0.113.9".into(), &"WARN".into()));
     let read = find("batch read");
     assert_eq!(read["newest_event_time"], "2023-11-14T22:13:20.500Z");
