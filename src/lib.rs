@@ -16,11 +16,14 @@
 //!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
-//! look at; [`plot`] draws charts; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
+//! look at; [`plot`] draws charts; [`catalog`] knows the tables by name, [`lakesql`] queries them and
+//! [`upkeep`] keeps them in order; [`cli`] is the command line. [`graph`] joins the queries, and
+//! [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
 
 pub mod actors;
 pub mod aggregate;
 pub mod anomaly;
+pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod codec;
@@ -28,6 +31,7 @@ pub mod config;
 pub mod event_time;
 pub mod graph;
 pub mod lake;
+pub mod lakesql;
 pub mod operator;
 pub mod plot;
 pub mod server;
@@ -36,4 +40,5 @@ pub mod source;
 pub mod sql;
 pub mod telemetry;
 pub mod trial;
+pub mod upkeep;
 pub mod weblog;

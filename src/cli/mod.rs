@@ -5,9 +5,12 @@ pub mod explain;
 pub mod generate;
 pub mod healthcheck;
 pub mod run;
+pub mod sql;
+pub mod table;
 pub mod test;
 pub mod validate;
 
+mod catalog;
 mod daemon;
 
 use std::process::ExitCode;
@@ -54,6 +57,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Sql(Box<sql::SqlArgs>),
+    Table(table::TableArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -67,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
         Command::Healthcheck(args) => healthcheck::execute(args),
+        Command::Sql(args) => sql::execute(*args),
+        Command::Table(args) => table::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -20,6 +20,7 @@ pub(crate) fn check(settings: &Settings, root: &Table) -> Vec<ConfigError> {
     consumer_groups(settings, &mut errors);
     credits(settings, &mut errors);
     directories(settings, &mut errors);
+    super::catalog::check(settings, &mut errors);
     files_that_go(settings, &mut errors);
     errors
 }

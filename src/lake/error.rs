@@ -128,6 +128,16 @@ pub enum LakeError {
         reason: String,
     },
 
+    /// A file of the table is missing, empty or cut off. Nothing heals that but putting it back,
+    /// or restoring the table to what is left.
+    #[error("the file {file} is damaged: {reason}")]
+    Damaged {
+        /// The file, with its directory.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The table's log cannot be understood.
     #[error("the log of the Delta table at {table} cannot be used: {}", chain(source.as_ref()))]
     Log {
@@ -158,6 +168,7 @@ impl LakeError {
             Self::Conflict { .. } => "conflict",
             Self::Data { .. } => "data",
             Self::Encode { .. } => "encode",
+            Self::Damaged { .. } => "damaged",
             Self::Log { .. } => "log",
         }
     }

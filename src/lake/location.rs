@@ -44,12 +44,12 @@ pub(super) fn log_store(spec: &TableSpec) -> Result<LogStoreRef, LakeError> {
     }
 }
 
-enum Location {
+pub(super) enum Location {
     Local(PathBuf),
     Remote(Url),
 }
 
-fn resolve(uri: &str) -> Result<Location, String> {
+pub(super) fn resolve(uri: &str) -> Result<Location, String> {
     if uri.trim().is_empty() {
         return Err("it is empty".to_owned());
     }

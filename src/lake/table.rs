@@ -113,6 +113,7 @@ impl LakeTable {
             if !comparison.to_add.is_empty() {
                 // Whether it was written or another writer was first: look again.
                 add_columns(&view, &table, comparison.to_add).await?;
+                fail::fail_point!("lake::evolved");
                 continue;
             }
             let checkpointed = last_checkpoint(&store, &table).await?.unwrap_or(0);
@@ -129,6 +130,17 @@ impl LakeTable {
             });
         }
         Err(LakeError::Conflict { table, attempts: OPEN_ATTEMPTS })
+    }
+
+    /// The columns of the table at `spec.uri`; `None` if there is no table yet.
+    ///
+    /// # Errors
+    /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
+    pub async fn existing_schema(spec: &TableSpec) -> Result<Option<SchemaRef>, LakeError> {
+        let store = location::log_store(spec)?;
+        let table = shown_uri(&store);
+        let Some(view) = LogView::load(&store, &table).await? else { return Ok(None) };
+        Ok(Some(arrow_schema(&table, &delta_schema(&table, &view.metadata)?)?))
     }
 
     /// The newest version this process knows of.
@@ -417,7 +429,7 @@ impl LakeTable {
 }
 
 /// A path for local tables, the URL for others.
-fn shown_uri(store: &LogStoreRef) -> String {
+pub(super) fn shown_uri(store: &LogStoreRef) -> String {
     let url = store.root_url();
     match url.scheme() {
         "file" => url.to_file_path().map_or_else(
@@ -439,7 +451,10 @@ fn arrow_schema(table: &str, schema: &StructType) -> Result<SchemaRef, LakeError
 
 /// The version of the newest checkpoint that `_last_checkpoint` names. The file is a hint: one
 /// that is missing or unreadable is none.
-async fn last_checkpoint(store: &LogStoreRef, table: &str) -> Result<Option<u64>, LakeError> {
+pub(super) async fn last_checkpoint(
+    store: &LogStoreRef,
+    table: &str,
+) -> Result<Option<u64>, LakeError> {
     #[derive(Deserialize)]
     struct Hint {
         version: u64,

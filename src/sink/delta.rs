@@ -1,6 +1,7 @@
 //! Rows to the Parquet files of a Delta table, invisible until a commit names them.
 
 mod file;
+pub(crate) mod rewrite;
 mod split;
 mod stats;
 #[cfg(test)]

@@ -162,7 +162,8 @@ pub fn every_panel_shows_something(prometheus: &Server, span: Duration) -> usize
                     .any(|series| list(series, "/values").iter().any(|value| value[1] != "NaN"));
                 let absent = |prefix: &&str| {
                     let any = format!("count({{__name__=~\"{prefix}.+\"}})");
-                    let range = [("query", &*any), ("start", &*start), ("end", &*end), ("step", "1")];
+                    let range =
+                        [("query", &*any), ("start", &*start), ("end", &*end), ("step", "1")];
                     let data = prometheus.ask("query_range", &range);
                     expr.contains(*prefix) && list(&data, "/result").is_empty()
                 };

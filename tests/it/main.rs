@@ -11,6 +11,8 @@ mod compose;
 mod config_tests;
 mod crash;
 mod crash_sql;
+mod evolution;
+mod expectations;
 mod grafana;
 mod kill_points;
 mod late;

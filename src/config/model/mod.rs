@@ -3,12 +3,12 @@
 
 mod format;
 mod query;
+mod server;
 mod sink;
 mod source;
 mod table;
 mod test;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,11 +19,15 @@ pub use format::{
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
+pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,
@@ -146,17 +150,6 @@ pub struct RestartSettings {
     pub max_restarts: Option<u32>,
 }
 
-/// `[server]`: metrics, health and API over HTTP.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerSettings {
-    pub enabled: bool,
-    /// Default 127.0.0.1:9898.
-    pub listen: SocketAddr,
-    /// Must be set before `listen` may be anything but a loopback address: there is no
-    /// authentication.
-    pub allow_remote: bool,
-}
-
 /// `[logging]`
 #[derive(Clone, Debug, Serialize)]
 pub struct LoggingSettings {
@@ -179,6 +172,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// What the catalogue calls the table. None: `<name>.dead_letters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Longer payloads are cut to this many bytes, and the row says so. Default 64 KiB.
     pub max_payload: usize,
 }

@@ -6,9 +6,11 @@ mod postgres;
 
 use std::collections::BTreeMap;
 
+use crate::catalog::{PART, TableName};
+
 use super::diagnostics::ConfigError;
 use super::document::Value;
-use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings};
+use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings, TypeChange};
 use super::section::Section;
 use super::suggest;
 use super::values::COLUMNS;
@@ -63,7 +65,17 @@ pub(crate) fn read(
     let settings = match kind {
         Kind::Delta => {
             let key = key(section, mode == OutputMode::Update, "mode = \"update\"");
-            read_delta(section, None).map(|delta| DeltaSinkSettings { key, ..delta })
+            let on_type_change = section.choice(
+                "on_type_change",
+                &[("refuse", TypeChange::Refuse), ("dead_letter", TypeChange::DeadLetter)],
+                &[("fail", "write \"refuse\""), ("overwrite", "types are never changed")],
+                TypeChange::Refuse,
+            );
+            read_delta(section, None).map(|delta| DeltaSinkSettings {
+                key,
+                on_type_change,
+                ..delta
+            })
         }
         .map(SinkSettings::Delta),
         Kind::Kafka => kafka::read(section).map(SinkSettings::Kafka),
@@ -114,6 +126,7 @@ pub(crate) fn read_delta(
     let partition_by = section.columns("partition_by", COLUMNS);
     let settings = DeltaSinkSettings {
         path: String::new(),
+        table: table_name(section),
         partition_by,
         key: Vec::new(),
         compression: parquet_compression(section),
@@ -128,10 +141,22 @@ pub(crate) fn read_delta(
             ],
             false,
         ),
+        on_type_change: TypeChange::Refuse,
         checkpoint_interval: section.integer("checkpoint_interval", 1, 100_000).unwrap_or(10),
         properties: properties(&section.section("properties")),
     };
     path.map(|path| DeltaSinkSettings { path, ..settings })
+}
+
+/// What the catalogue calls a table; errors are reported.
+pub(crate) fn table_name(section: &Section<'_>) -> Option<String> {
+    let expected = format!("`schema.table` or `table`, each of {PART}");
+    let found = section.string("table", &expected)?;
+    if !found.unresolved && TableName::parse(found.text, "schema").is_err() {
+        section.reject("table", found.node, &expected, None);
+        return None;
+    }
+    (!found.unresolved).then(|| found.text.to_owned())
 }
 
 /// The `path` of a table; errors are reported.

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::commit::{Change, Commit, Piece, Rows};
 use super::options::{DeltaOptions, DeltaStart};
+use crate::lake::LakeError;
 use crate::source::SourceError;
 
 /// The columns that a change feed adds.
@@ -101,8 +102,11 @@ impl Table {
             });
         }
         let wanted = version.and_then(|version| u64::try_from(version).ok());
-        let snapshot = Snapshot::try_new(self.store.as_ref(), wanted).await;
+        let existing =
+            crate::lake::ExistingTable { store: self.store.clone(), table: self.name().to_owned() };
+        let snapshot = existing.snapshot(wanted).await;
         let snapshot = snapshot.map_err(|error| match version {
+            _ if matches!(error, LakeError::Damaged { .. }) => self.trouble("read", &error),
             None => self.trouble("read", &error),
             Some(version) => SourceError::Gone {
                 table: self.name().to_owned(),
@@ -162,17 +166,48 @@ impl Table {
         Ok((snapshot, Commit::snapshot(pieces)))
     }
 
+    /// The same files, each with its statistics as the log has them.
+    pub async fn files_with_stats(
+        &self,
+        version: i64,
+    ) -> Result<(Snapshot, Vec<(Piece, Option<String>)>), SourceError> {
+        let (snapshot, pieces) = self.files(version).await?;
+        let views = snapshot.file_views(self.store.as_ref(), None);
+        let stats: HashMap<String, String> = views
+            .map_ok(|view| (view.path().into_owned(), view.stats()))
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|error| self.trouble("list the files of", &error))?
+            .into_iter()
+            .filter_map(|(path, stats)| Some((path, stats?)))
+            .collect();
+        let with_stats = |piece: Piece| {
+            let stats = stats.get(&piece.path).cloned();
+            (piece, stats)
+        };
+        Ok((snapshot, pieces.into_iter().map(with_stats).collect()))
+    }
+
     /// A version's commit, `None` if it is not there.
     pub async fn commit(&self, version: i64) -> Result<Option<Commit>, SourceError> {
         let entry = self.store.read_commit_entry(version.cast_unsigned()).await;
         let bytes = entry.map_err(|error| self.trouble("read the log of", &error))?;
+        let damaged = |reason: String| SourceError::Table {
+            action: "read the log of",
+            table: self.name().to_owned(),
+            reason: format!(
+                "the file {} is damaged: {reason}",
+                commit_uri_from_version(Some(version.cast_unsigned()))
+            ),
+            transient: false,
+        };
         let parse = |bytes: &[u8]| {
-            Commit::parse(bytes).map_err(|error| SourceError::Table {
-                action: "read the log of",
-                table: self.name().to_owned(),
-                reason: format!("version {version}: {error}"),
-                transient: false,
-            })
+            // Every writer puts something into a commit. Taken for a version without rows, one
+            // that lost its bytes would lose rows.
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                return Err(damaged("it is empty".to_owned()));
+            }
+            Commit::parse(bytes).map_err(|error| damaged(error.to_string()))
         };
         bytes.map(|bytes| parse(&bytes)).transpose()
     }

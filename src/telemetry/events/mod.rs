@@ -31,10 +31,10 @@ pub use checkpoint::{
 };
 pub use kafka::{BrokerStatistics, KafkaError, KafkaStatistics};
 pub use query::{
-    DuplicatesDropped, LateRows, NullEventTime, QueryMetrics, RowsProduced, StateSize,
-    WatermarkAdvanced, WindowsClosed,
+    DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
+    QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,
 };
-pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying};
+pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying, TypesRejected};
 pub use source::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, PartitionActive, PartitionIdle,
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,

@@ -13,11 +13,12 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "name of one of librdkafka's error codes"),
     ("detector", "name of a detector in the configuration"),
     ("change", "direction of a rebalance: `assigned`, `revoked`"),
+    ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
     (
         "outcome",
-        "of a notification: `delivered`, `refused` (by the receiver), `dropped` (the queue was full)",
+        "what became of rows at an expectation (`passed`, `warned`, `dropped`, `dead_lettered`, `failed`), or \
+         of a notification (`delivered`, `refused` by the receiver, `dropped` from a full queue, `expired`)",
     ),
-    ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
     ("pipeline", "name of a pipeline in the configuration"),
@@ -25,6 +26,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("reason", "why, as one of a fixed list of short codes"),
     ("revision", "revision of the source code that was built, or `unknown`"),
     ("route", "pattern of a path of the HTTP server, or `other`"),
+    ("rule", "name of an expectation of a query in the configuration"),
     (
         "series",
         "key of a series that a detector watches; at most `metric_series` of each detector, and no \
@@ -203,6 +205,9 @@ table! {
     DUPLICATE_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_duplicate_rows_total" ["pipeline", "query"],
         "Rows that a deduplication left out, because one like them had come before.";
+    EXPECTATION_ROWS = Counter(Unit::Count("rows"))
+        "millpond_expectation_rows_total" ["pipeline", "query", "rule", "outcome"],
+        "Rows of the query's output that were held against one of its expectations.";
     STATE_WINDOWS = Gauge(Unit::Count("windows"))
         "millpond_state_open_windows" ["pipeline", "query", "shard"],
         "Windows open in the state of the shard.";
@@ -284,6 +289,9 @@ table! {
     SINK_BYTES = Counter(Unit::Bytes)
         "millpond_sink_committed_bytes_total" ["pipeline", "sink"],
         "Bytes of the files committed.";
+    SINK_TYPE_CHANGE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_sink_type_change_rows_total" ["pipeline", "sink"],
+        "Rows that went to the dead letters because the table's types do not hold their values.";
     SINK_FILE_BYTES = Histogram(Unit::Bytes)
         "millpond_sink_file_size_bytes" ["pipeline", "sink"] in SIZES,
         "Size of the data files written.";
