@@ -56,9 +56,9 @@ enum Command {
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
-    Healthcheck(healthcheck::HealthcheckArgs),
     Sql(Box<sql::SqlArgs>),
     Table(table::TableArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -71,9 +71,9 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
         Command::Generate(args) => generate::execute(*args),
-        Command::Healthcheck(args) => healthcheck::execute(args),
         Command::Sql(args) => sql::execute(*args),
         Command::Table(args) => table::execute(args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

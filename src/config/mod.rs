@@ -41,6 +41,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub use model::{
     SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
     TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
     TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
-    UnknownFields, ViolationAction, WatermarkSettings,
+    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

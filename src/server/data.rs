@@ -24,7 +24,7 @@ pub(super) async fn metrics(request: HttpRequest, state: State) -> HttpResponse 
     let page = exporter::render(&state.handle, &state.pipelines, Now::read(), format);
     HttpResponse::Ok()
         .content_type(format.content_type())
-        .insert_header((VARY, "accept"))
+        .insert_header((VARY, "Accept"))
         .body(page)
 }
 

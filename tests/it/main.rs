@@ -30,3 +30,4 @@ mod shipped;
 mod sink_kafka;
 mod static_table;
 mod stop;
+mod upkeep;

@@ -13,6 +13,7 @@ use super::document::Value;
 use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings, TypeChange};
 use super::section::Section;
 use super::suggest;
+use super::upkeep;
 use super::values::COLUMNS;
 
 const PATH: &str = "a directory, relative to the working directory or absolute";
@@ -144,6 +145,7 @@ pub(crate) fn read_delta(
         on_type_change: TypeChange::Refuse,
         checkpoint_interval: section.integer("checkpoint_interval", 1, 100_000).unwrap_or(10),
         properties: properties(&section.section("properties")),
+        upkeep: upkeep::read(section, true).map(Box::new),
     };
     path.map(|path| DeltaSinkSettings { path, ..settings })
 }
@@ -183,7 +185,7 @@ pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
     Some(found.text.to_owned())
 }
 
-fn parquet_compression(section: &Section<'_>) -> Compression {
+pub(crate) fn parquet_compression(section: &Section<'_>) -> Compression {
     const EXPECTED: &str =
         "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
     const NAMES: [(&str, Compression); 4] = [

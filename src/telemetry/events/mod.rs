@@ -17,6 +17,7 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 mod webhook;
 
 pub use actors::{
@@ -40,6 +41,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use upkeep::{UpkeepFailed, UpkeepFinished, UpkeepOutcome, UpkeepStarted};
 pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]

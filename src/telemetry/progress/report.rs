@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::PipelineState;
 use super::anomaly::AnomalySummary;
 use super::readiness::Readiness;
+use super::upkeep::UpkeepReport;
 use crate::telemetry::time::EventTime;
 
 /// Where a pipeline stands.
@@ -62,6 +63,8 @@ pub struct PipelineReport {
     pub sinks: Vec<SinkReport>,
     /// Its detectors.
     pub detectors: Vec<DetectorReport>,
+    /// The upkeep of its tables: one entry for each scheduled task.
+    pub upkeep: Vec<UpkeepReport>,
     /// The anomalies that are open, the newest first; at most a hundred.
     pub open_anomalies: Vec<AnomalySummary>,
     /// The last hundred anomalies, open or over, each as it stands; the newest first.
