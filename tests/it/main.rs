@@ -30,6 +30,7 @@ mod rescale;
 mod seeds;
 mod shipped;
 mod sink_kafka;
+mod sql_command;
 mod static_table;
 mod stop;
 mod upkeep;
