@@ -16,7 +16,9 @@
 //!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
-//! look at; [`cli`] is the command line. [`graph`] joins the queries, and [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
+//! look at; [`plot`] draws charts; [`catalog`] knows the tables by name, [`lakesql`] queries them and
+//! [`upkeep`] keeps them in order; [`cli`] is the command line. [`graph`] joins the queries, and
+//! [`trial`] runs them by hand. Rooms know nothing of actors or of configuration files.
 
 pub mod actors;
 pub mod aggregate;
@@ -29,7 +31,9 @@ pub mod config;
 pub mod event_time;
 pub mod graph;
 pub mod lake;
+pub mod lakesql;
 pub mod operator;
+pub mod plot;
 pub mod server;
 pub mod sink;
 pub mod source;

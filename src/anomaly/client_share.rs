@@ -29,7 +29,9 @@ use super::spec::ClientShare as Parameters;
 use super::state::{Reader, Writer};
 use super::track::median;
 use super::words::{in_window, number, of, per_cent};
-use super::{Anomaly, Detector, DetectorError, DetectorStats, MAX_VALUE, SeriesValue, WindowSlice};
+use super::{
+    Anomaly, Detector, DetectorError, DetectorStats, Judgement, MAX_VALUE, SeriesValue, WindowSlice,
+};
 
 /// Clients with at least this part of `min_share` are remembered.
 const WATCHED: f64 = 0.2;
@@ -128,7 +130,7 @@ impl ClientShare {
         count: f64,
         others: &Others,
         judge: bool,
-    ) -> Option<Anomaly> {
+    ) -> Judgement {
         let p = &self.parameters;
         let (windows, all) = (self.windows, self.total);
         let keep = 1.0 - p.smoothing;
@@ -155,28 +157,43 @@ impl ClientShare {
             client.run = Run::default();
             client.outside = Tally::default();
         }
-        if !above {
-            return None;
-        }
-        let edges = now.band(usual, others, p);
-        let score = edges.score(count);
         let key = self.clients.key(place).clone();
+        if !judge {
+            return Judgement::warming_up(key, count);
+        }
+        let band = now.band(usual, others, p);
+        let score = band.score(count);
+        let anomaly = above.then(|| self.anomaly(&key, window, (now, usual), others, band));
+        Judgement { key, value: count, band: Some(band), score, outside: above, anomaly }
+    }
+
+    /// The anomaly of a client that had `now` where `usual` was usual.
+    fn anomaly(
+        &self,
+        key: &Arc<str>,
+        window: &WindowSlice<'_>,
+        (now, usual): (Tally, Tally),
+        others: &Others,
+        edges: Band,
+    ) -> Anomaly {
+        let count = now.events;
+        let score = edges.score(count);
         let reason = format!(
             "{}{} {} {}, {} of all, expected at most {} (usual share {}, median of {} clients {})",
             self.parameters.measure,
-            of(&key),
+            of(key),
             number(count),
             in_window(window.start, window.end),
             per_cent(now.rate()),
             number(edges.upper),
-            per_cent(share),
+            per_cent(usual.rate()),
             window.series.len(),
             number(others.median),
         );
-        Some(Anomaly {
+        Anomaly {
             detector: self.name.clone(),
             kind: Parameters::KIND,
-            key,
+            key: key.clone(),
             window_start: window.start,
             window_end: window.end,
             value: count,
@@ -186,7 +203,7 @@ impl ClientShare {
             score,
             severity: self.grading.severity(score),
             reason,
-        })
+        }
     }
 }
 
@@ -229,7 +246,7 @@ impl Detector for ClientShare {
         Parameters::KIND
     }
 
-    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly> {
+    fn judge(&mut self, window: &WindowSlice<'_>) -> Vec<Judgement> {
         if self.last.is_some_and(|last| window.start <= last) {
             self.ignored += window.series.len() as u64;
             return Vec::new();
@@ -269,7 +286,9 @@ impl Detector for ClientShare {
         let found = clients
             .iter()
             .zip(places)
-            .filter_map(|(client, place)| self.take(place?, window, client.value, &others, judge))
+            .filter_map(|(client, place)| {
+                Some(self.take(place?, window, client.value, &others, judge))
+            })
             .collect();
         self.total = self.total * (1.0 - self.parameters.smoothing) + others.total;
         self.windows = self.windows.saturating_add(1);

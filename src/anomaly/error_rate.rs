@@ -14,7 +14,9 @@ use super::series::{SeriesMap, SeriesState};
 use super::spec::ErrorRate as Parameters;
 use super::state::{Reader, Writer};
 use super::words::{in_window, number, of, per_cent};
-use super::{Anomaly, Detector, DetectorError, DetectorStats, MAX_VALUE, SeriesValue, WindowSlice};
+use super::{
+    Anomaly, Detector, DetectorError, DetectorStats, Judgement, MAX_VALUE, SeriesValue, WindowSlice,
+};
 
 /// One window's contribution to the dispersion is clipped at 3 deviations squared; the mean of a
 /// squared standard normal variable so clipped is 0.9950.
@@ -120,30 +122,39 @@ impl ErrorRate {
     }
 
     /// Judges and learns one window of the series at `place`.
-    fn take(
-        &mut self,
-        place: u32,
+    fn take(&mut self, place: u32, window: &WindowSlice<'_>, item: &SeriesValue) -> Judgement {
+        let tally = Tally::new(item.value * item.weight, item.weight);
+        let judged = self.series.state_mut(place).learn(tally, &self.parameters);
+        let key = self.series.key(place).clone();
+        let Some((band, side)) = judged else { return Judgement::warming_up(key, item.value) };
+        let score = band.score(item.value);
+        let outside = side == Side::Above;
+        let anomaly = outside.then(|| self.anomaly(&key, window, item, band, score));
+        Judgement { key, value: item.value, band: Some(band), score, outside, anomaly }
+    }
+
+    fn anomaly(
+        &self,
+        key: &Arc<str>,
         window: &WindowSlice<'_>,
         item: &SeriesValue,
-    ) -> Option<Anomaly> {
-        let tally = Tally::new(item.value * item.weight, item.weight);
-        let judged = self.series.state_mut(place).learn(tally, &self.parameters)?;
-        let score = judged.score(item.value);
-        let key = self.series.key(place).clone();
+        judged: Band,
+        score: f64,
+    ) -> Anomaly {
         let reason = format!(
             "{}{} {} of {} requests {}, expected {} to {}",
             self.parameters.measure,
-            of(&key),
+            of(key),
             per_cent(item.value),
             number(item.weight),
             in_window(window.start, window.end),
             number(judged.lower * 100.0),
             per_cent(judged.upper),
         );
-        Some(Anomaly {
+        Anomaly {
             detector: self.name.clone(),
             kind: Parameters::KIND,
-            key,
+            key: key.clone(),
             window_start: window.start,
             window_end: window.end,
             value: item.value,
@@ -153,13 +164,14 @@ impl ErrorRate {
             score,
             severity: self.grading.severity(score),
             reason,
-        })
+        }
     }
 }
 
 impl State {
-    /// Takes in the next window. The band that it is above of, if it is.
-    fn learn(&mut self, tally: Tally, p: &Parameters) -> Option<Band> {
+    /// Takes in the next window. The band that it was held against, unless it is one of the
+    /// warm-up, and on which side of it the window is.
+    fn learn(&mut self, tally: Tally, p: &Parameters) -> Option<(Band, Side)> {
         let Some(now) = self.now else {
             self.recent.push((tally.events as f32, tally.trials as f32));
             if self.recent.len() >= p.warm_up {
@@ -180,7 +192,7 @@ impl State {
         {
             // Back to where it was before a change that lasted: the end of an incident.
             *self = State { now: Some(before.followed_by(tally, p)), ..State::default() };
-            return None;
+            return Some((before.band(tally.trials, p), Side::Inside));
         }
         match self.run.step(side) {
             Step::Quiet => self.recent = Vec::new(),
@@ -200,7 +212,7 @@ impl State {
                 }
             }
         }
-        (side == Side::Above).then(|| now.band(tally.trials, p))
+        Some((now.band(tally.trials, p), side))
     }
 }
 
@@ -291,7 +303,7 @@ impl Detector for ErrorRate {
         Parameters::KIND
     }
 
-    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly> {
+    fn judge(&mut self, window: &WindowSlice<'_>) -> Vec<Judgement> {
         if self.last.is_some_and(|last| window.start <= last) {
             self.ignored += window.series.len() as u64;
             return Vec::new();
@@ -308,7 +320,7 @@ impl Detector for ErrorRate {
         usable
             .into_iter()
             .zip(places)
-            .filter_map(|(item, place)| self.take(place?, window, item))
+            .filter_map(|(item, place)| Some(self.take(place?, window, item)))
             .collect()
     }
 

@@ -9,7 +9,7 @@ use super::spec::Direction;
 use super::state::{Reader, Writer};
 use super::track::{Noise, Track, Tuning};
 use super::words::{in_window, of, quantity};
-use super::{Anomaly, Detector, DetectorError, DetectorStats, SeriesValue, WindowSlice};
+use super::{Anomaly, Detector, DetectorError, DetectorStats, Judgement, SeriesValue, WindowSlice};
 
 /// The scale on which a kind's values vary evenly.
 pub trait Scale: Send {
@@ -106,7 +106,7 @@ impl<S: Scale> LevelDetector<S> {
         window: &WindowSlice<'_>,
         value: f64,
         weight: f64,
-    ) -> Option<Anomaly> {
+    ) -> Option<Judgement> {
         let at = self.scale.forward(value)?;
         let options = &self.options;
         let scale = &self.scale;
@@ -128,28 +128,30 @@ impl<S: Scale> LevelDetector<S> {
             let gain = if state.weight > 0.0 { options.tuning.smoothing } else { 1.0 };
             state.weight += gain * (weight - state.weight);
         }
-        let band = band?;
-        if !options.direction.reports(side) {
-            return None;
-        }
-        Some(self.anomaly(place, window, value, band, band.score(at)))
+        let outside = options.direction.reports(side);
+        let key = self.series.key(place).clone();
+        let Some(on_scale) = band else { return Some(Judgement::warming_up(key, value)) };
+        let score = on_scale.score(at);
+        let [expected, lower, upper] =
+            [on_scale.expected, on_scale.lower, on_scale.upper].map(|edge| scale.backward(edge));
+        let band = Band { expected, lower, upper };
+        let anomaly = outside.then(|| self.anomaly(&key, window, value, band, score));
+        Some(Judgement { key, value, band: Some(band), score, outside, anomaly })
     }
 
     fn anomaly(
         &self,
-        place: u32,
+        key: &Arc<str>,
         window: &WindowSlice<'_>,
         value: f64,
         band: Band,
         score: f64,
     ) -> Anomaly {
-        let key = self.series.key(place).clone();
         let LevelOptions { measure, unit, .. } = &self.options;
-        let [expected, lower, upper] =
-            [band.expected, band.lower, band.upper].map(|edge| self.scale.backward(edge));
+        let Band { expected, lower, upper } = band;
         let reason = format!(
             "{measure}{} {} {}, expected {} to {}",
-            of(&key),
+            of(key),
             quantity(value, unit),
             in_window(window.start, window.end),
             quantity(lower, ""),
@@ -158,7 +160,7 @@ impl<S: Scale> LevelDetector<S> {
         Anomaly {
             detector: self.name.clone(),
             kind: self.options.kind,
-            key,
+            key: key.clone(),
             window_start: window.start,
             window_end: window.end,
             value,
@@ -172,7 +174,7 @@ impl<S: Scale> LevelDetector<S> {
     }
 
     /// Zeros for the series that are missing from the window.
-    fn fill(&mut self, window: &WindowSlice<'_>, found: &mut Vec<Anomaly>) {
+    fn fill(&mut self, window: &WindowSlice<'_>, found: &mut Vec<Judgement>) {
         for place in self.series.unseen(window.start) {
             let state = self.series.state_mut(place);
             state.missing = state.missing.saturating_add(1);
@@ -203,7 +205,7 @@ impl<S: Scale> Detector for LevelDetector<S> {
         self.options.kind
     }
 
-    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly> {
+    fn judge(&mut self, window: &WindowSlice<'_>) -> Vec<Judgement> {
         if self.last.is_some_and(|last| window.start <= last) {
             self.ignored += window.series.len() as u64;
             return Vec::new();

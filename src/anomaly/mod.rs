@@ -6,7 +6,8 @@
 //! nothing had happened.
 //!
 //! ```text
-//! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::observe ─> Anomaly
+//! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::judge
+//!     ─> Judgement ─> Lifecycle::step ─> AnomalyEvent: opened, updated, closed
 //! ```
 //!
 //! | kind | value | weight | out of line when |
@@ -31,12 +32,13 @@
 //!   longest unseen is forgotten ([`DetectorStats::evicted`]).
 
 pub mod band;
-pub mod batch;
 pub mod binomial;
 pub mod buffer;
 pub mod client_share;
 pub mod error_rate;
+pub mod exposed;
 pub mod level;
+pub mod lifecycle;
 mod parameters;
 pub mod ratio_to_mean;
 pub mod reader;
@@ -47,6 +49,7 @@ pub mod spec;
 pub mod state;
 pub mod track;
 pub mod traffic_spike;
+pub mod watch;
 mod words;
 
 #[cfg(test)]
@@ -57,10 +60,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use batch::{anomaly_schema, to_batch};
+pub use band::Band;
 pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
+pub use exposed::{Exposed, Shown};
+pub use lifecycle::{AnomalyEvent, EventKind, Lifecycle, Policy, anomaly_schema, to_batch};
 pub use reader::{Read, SeriesColumns, SeriesReader};
 pub use spec::{DetectorSpec, SpecError};
+pub use watch::{Judged, Outcome, Watch};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
 /// and nothing that is counted or timed comes near.
@@ -143,6 +149,34 @@ pub struct Anomaly {
     pub reason: String,
 }
 
+/// What a detector made of one value: the band it was held against and how far out it is, whether
+/// or not that is an anomaly. All numbers are finite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The series; empty if the query has no key.
+    pub key: Arc<str>,
+    /// The value; 0 for a series that is missing from the window, where that counts as 0.
+    pub value: f64,
+    /// What was expected, in the unit of the value; `None` during the warm-up.
+    pub band: Option<Band>,
+    /// 0 to 1, see the module's text; 0 during the warm-up. For a deviation that is not reported
+    /// (such as a drop where spikes are looked for) it may be above 0.5 without an anomaly.
+    pub score: f64,
+    /// Whether the value is out of line in a direction that is reported. An anomaly that was
+    /// raised lasts for as long as this is so.
+    pub outside: bool,
+    /// The anomaly, if this value raises or continues one. Kinds that alert once for a whole
+    /// incident raise it on the first value only, and say by `outside` that it lasts.
+    pub anomaly: Option<Anomaly>,
+}
+
+impl Judgement {
+    /// Of a value that is learnt and cannot be judged yet.
+    pub fn warming_up(key: Arc<str>, value: f64) -> Self {
+        Judgement { key, value, band: None, score: 0.0, outside: false, anomaly: None }
+    }
+}
+
 /// Counts of a detector since it was built; for metrics, not part of its snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DetectorStats {
@@ -183,8 +217,15 @@ pub trait Detector: Send {
 
     /// Judges one closed window by the windows before it, then learns it. Windows come in the
     /// order of their starts, each once; one that does not is ignored and counted.
-    /// Anomalies come sorted by key, at most one a series.
-    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly>;
+    /// Judgements come sorted by key, at most one a series: one for every value that the detector
+    /// could use (of [`client_share`], for the clients it watches), and for the series missing
+    /// from the window that count as 0.
+    fn judge(&mut self, window: &WindowSlice<'_>) -> Vec<Judgement>;
+
+    /// As [`judge`](Detector::judge), for who asks for the anomalies alone.
+    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly> {
+        self.judge(window).into_iter().filter_map(|judgement| judgement.anomaly).collect()
+    }
 
     /// All that the next [`observe`](Detector::observe) depends on, versioned.
     fn snapshot(&self) -> Result<Vec<u8>, DetectorError>;

@@ -20,7 +20,9 @@ use super::series::{SeriesMap, SeriesState};
 use super::spec::{RatioToMean as Parameters, Scope};
 use super::state::{Reader, Writer};
 use super::words::{in_window, number, of};
-use super::{Anomaly, Detector, DetectorError, DetectorStats, MAX_VALUE, SeriesValue, WindowSlice};
+use super::{
+    Anomaly, Detector, DetectorError, DetectorStats, Judgement, MAX_VALUE, SeriesValue, WindowSlice,
+};
 
 /// A running mean and the run of values above the limit.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -114,7 +116,7 @@ impl RatioToMean {
         }
     }
 
-    fn by_series(&mut self, window: &WindowSlice<'_>, usable: &[&SeriesValue]) -> Vec<Anomaly> {
+    fn by_series(&mut self, window: &WindowSlice<'_>, usable: &[&SeriesValue]) -> Vec<Judgement> {
         let places = self.series.admit(window.start, usable, Mean::default);
         let mut found = Vec::new();
         for (item, place) in usable.iter().zip(places) {
@@ -124,12 +126,12 @@ impl RatioToMean {
             let warm = mean.values >= p.warm_up as u64;
             let band = warm.then(|| mean.band(p));
             mean.learn(item.value, band, p);
-            found.extend(band.and_then(|band| self.judge(window, item, band)));
+            found.push(self.judgement(window, item, band));
         }
         found
     }
 
-    fn over_all(&mut self, window: &WindowSlice<'_>, usable: &[&SeriesValue]) -> Vec<Anomaly> {
+    fn over_all(&mut self, window: &WindowSlice<'_>, usable: &[&SeriesValue]) -> Vec<Judgement> {
         let p = &self.parameters;
         let warm = self.windows >= p.warm_up as u64;
         let band = self.all.band(p);
@@ -140,17 +142,31 @@ impl RatioToMean {
         if !usable.is_empty() {
             self.windows = self.windows.saturating_add(1);
         }
-        if !warm {
-            return Vec::new();
-        }
-        usable.iter().filter_map(|item| self.judge(window, item, band)).collect()
+        let band = warm.then_some(band);
+        usable.iter().map(|item| self.judgement(window, item, band)).collect()
     }
 
-    fn judge(&self, window: &WindowSlice<'_>, item: &SeriesValue, band: Band) -> Option<Anomaly> {
-        if band.side(item.value) != Side::Above {
-            return None;
-        }
+    fn judgement(
+        &self,
+        window: &WindowSlice<'_>,
+        item: &SeriesValue,
+        band: Option<Band>,
+    ) -> Judgement {
+        let key = item.key.clone();
+        let Some(band) = band else { return Judgement::warming_up(key, item.value) };
         let score = band.score(item.value);
+        let outside = band.side(item.value) == Side::Above;
+        let anomaly = outside.then(|| self.anomaly(window, item, band, score));
+        Judgement { key, value: item.value, band: Some(band), score, outside, anomaly }
+    }
+
+    fn anomaly(
+        &self,
+        window: &WindowSlice<'_>,
+        item: &SeriesValue,
+        band: Band,
+        score: f64,
+    ) -> Anomaly {
         let times = match band.expected > 0.0 {
             true => format!("{} times the mean", number(item.value / band.expected)),
             false => "the mean".to_owned(),
@@ -164,7 +180,7 @@ impl RatioToMean {
             number(band.expected),
             number(band.upper),
         );
-        Some(Anomaly {
+        Anomaly {
             detector: self.name.clone(),
             kind: Parameters::KIND,
             key: item.key.clone(),
@@ -177,7 +193,7 @@ impl RatioToMean {
             score,
             severity: self.grading.severity(score),
             reason,
-        })
+        }
     }
 }
 
@@ -186,7 +202,7 @@ impl Detector for RatioToMean {
         Parameters::KIND
     }
 
-    fn observe(&mut self, window: &WindowSlice<'_>) -> Vec<Anomaly> {
+    fn judge(&mut self, window: &WindowSlice<'_>) -> Vec<Judgement> {
         if self.last.is_some_and(|last| window.start <= last) {
             self.ignored += window.series.len() as u64;
             return Vec::new();

@@ -4,10 +4,12 @@ pub mod demo;
 pub mod explain;
 pub mod generate;
 pub mod run;
+pub mod sql;
 pub mod table;
 pub mod test;
 pub mod validate;
 
+mod catalog;
 mod daemon;
 
 use std::process::ExitCode;
@@ -52,8 +54,9 @@ enum Command {
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
-    Table(table::TableArgs),
     Generate(Box<generate::GenerateArgs>),
+    Sql(Box<sql::SqlArgs>),
+    Table(table::TableArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -65,8 +68,9 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::execute(args),
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
-        Command::Table(args) => table::execute(args),
         Command::Generate(args) => generate::execute(*args),
+        Command::Sql(args) => sql::execute(*args),
+        Command::Table(args) => table::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

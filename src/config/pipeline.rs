@@ -1,6 +1,5 @@
 //! The whole tree, and the tables that a pipeline has once: reading them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,11 +11,11 @@ use super::document::{Node, Value};
 use super::locator::Locator;
 use super::model::{
     CheckpointSettings, DeadLetterSettings, LogFormat, LoggingSettings, MemorySettings,
-    RestartSettings, ServerSettings, Settings, Trigger,
+    RestartSettings, Settings, Trigger,
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, sink, source, table, unit_test, upkeep};
+use super::{detector, query, server, sink, source, table, unit_test, upkeep};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -36,7 +35,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         Duration::from_millis(100),
         Duration::from_secs(3600),
     );
-    let server = server(&root.section("server"));
+    let server = server::read(&root.section("server"));
     let logging = logging(&root.section("logging"));
     let mut sources = Vec::new();
     for (source_name, section) in root.named("sources") {
@@ -207,34 +206,6 @@ fn restart(section: &Section<'_>) -> RestartSettings {
     }
     section.finish();
     settings
-}
-
-fn server(section: &Section<'_>) -> ServerSettings {
-    const EXPECTED: &str = "an address and a port, such as \"127.0.0.1:9898\"";
-    let enabled = section.boolean("enabled", true);
-    let allow_remote = section.boolean("allow_remote", false);
-    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9898);
-    let mut listen = default;
-    if let Some(found) = section.string("listen", EXPECTED)
-        && !found.unresolved
-    {
-        let text = match found.text.strip_prefix("localhost:") {
-            Some(port) => format!("127.0.0.1:{port}"),
-            None => found.text.to_owned(),
-        };
-        match text.parse() {
-            Ok(address) => listen = address,
-            Err(_) => section.reject("listen", found.node, EXPECTED, None),
-        }
-        if enabled && !allow_remote && !listen.ip().is_loopback() {
-            let error = ConfigError::new("the server would be open to other machines")
-                .expected("a loopback address, or `allow_remote = true`")
-                .help("it has no authentication: let only trusted networks reach it".to_owned());
-            section.report("listen", &found.node.at, error);
-        }
-    }
-    section.finish();
-    ServerSettings { enabled, listen, allow_remote }
 }
 
 fn logging(section: &Section<'_>) -> LoggingSettings {

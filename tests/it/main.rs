@@ -10,6 +10,8 @@ mod commands;
 mod config_tests;
 mod crash;
 mod crash_sql;
+mod evolution;
+mod expectations;
 mod kill_points;
 mod late;
 mod lost_checkpoint;

@@ -188,7 +188,6 @@ fn heavy_two_daemons_write_and_keep_one_table() {
                max(value) m FROM t GROUP BY writer) WHERE n = d AND n = m + 1 AND n > 1000";
     let found = ask(dir.path(), &["t"], &[("whole", sql), ("rows", "SELECT count(*) FROM t")]);
     assert_eq!(number(&found, "whole"), 2, "{found:?}");
-
 }
 
 #[test]
@@ -212,7 +211,10 @@ fn tables_are_looked_at_from_the_command_line() {
     assert!(out.lines().nth(1).unwrap().starts_with("     12  "), "{out}");
     assert_eq!(out.lines().count(), 3);
     assert_eq!(json(&["detail", "t", "--json"])["numFiles"], COMMITS * 3);
-    assert_eq!(json(&["files", "t", "--where", "day = 'b'", "--json"]).as_array().unwrap().len(), 12);
+    assert_eq!(
+        json(&["files", "t", "--where", "day = 'b'", "--json"]).as_array().unwrap().len(),
+        12
+    );
     assert_eq!(json(&["optimize", "t", "--dry-run", "--json"])["filesRemoved"], 36);
     let done = json(&["optimize", "t", "--json"]);
     assert_eq!((&done["filesAdded"], &done["rows"]), (&3.into(), &(ROWS * COMMITS).into()));

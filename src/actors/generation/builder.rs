@@ -99,7 +99,8 @@ impl<'a> Builder<'a> {
         let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
-        let Recovered { sinks, epoch, instance, points } = recovered;
+        let Recovered { sinks, fits, epoch, instance, points } = recovered;
+        self.wiring.fits = fits;
 
         // The sinks, with as many inputs as there will be senders.
         let sink_threads = self.start_threads(blueprint.sinks.len().min(self.cores))?;
@@ -107,7 +108,10 @@ impl<'a> Builder<'a> {
         for (index, open) in sinks.into_iter().enumerate() {
             let described = &blueprint.sinks[index];
             let inputs = match described.feeds_from {
-                Feeds::DeadLetters => Inputs::of(partitions.len()),
+                // The readers number themselves; behind them come the shards whose rows rules reject.
+                Feeds::DeadLetters => {
+                    Inputs::of(partitions.len()).followed_by(&blueprint.rejecting(), senders)
+                }
                 Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
                 Feeds::Detectors => {
                     Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())

@@ -26,7 +26,7 @@ use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::{
     ActorExited, ExitCause, MailboxDepth, PipelineRestarting, PipelineStateChanged,
 };
-use crate::telemetry::progress::{PipelineProgress, PipelineState};
+use crate::telemetry::progress::{PipelineProgress, PipelineState, WindowColumns};
 
 use sources::{SourceState, ask_ends, partitions_with_ends};
 
@@ -635,6 +635,20 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
             &settings.sql,
             windowed,
         );
+        progress.query(&query.name).expects(
+            query
+                .plan
+                .expectations
+                .iter()
+                .map(|rule| (&*rule.name, &*rule.that, rule.on_violation.name())),
+        );
+        // What has no windows has nothing to draw over time.
+        let has_windows = query.plan.operators.iter().any(|operator| operator.has_windows());
+        let groups = query.plan.key_columns();
+        let columns = WindowColumns::of(&query.plan.output_schema, groups.as_deref());
+        if let Some(columns) = columns.filter(|_| has_windows) {
+            progress.query(&query.name).describe_windows(columns);
+        }
     }
     for sink in &blueprint.sinks {
         progress.sink(&sink.sink).describe(sink.kind(), &sink.address());

@@ -3,6 +3,7 @@
 mod detail;
 mod files;
 mod history;
+mod list;
 mod optimize;
 mod restore;
 mod show;
@@ -16,8 +17,11 @@ use clap::Subcommand;
 use super::{FAILED, USAGE};
 use crate::upkeep::UpkeepError;
 
+pub(in crate::cli) use list::grouped;
+
 const EXAMPLES: &str = "\
 A table is named by its path or URL, or by its name in a configuration:
+  millpond table list --config config/weblogs.toml
   millpond table history ./data/bronze
   millpond table detail bronze.logs --config config/weblogs.toml
   MILLPOND_CONFIG=config/weblogs.toml millpond table optimize bronze.logs --zorder ip,ts
@@ -35,6 +39,7 @@ pub struct TableArgs {
 
 #[derive(Debug, Subcommand)]
 enum TableCommand {
+    List(list::ListArgs),
     History(history::HistoryArgs),
     Detail(detail::DetailArgs),
     Files(files::FilesArgs),
@@ -47,6 +52,7 @@ enum TableCommand {
 pub fn execute(args: TableArgs) -> anyhow::Result<ExitCode> {
     super::daemon::arm_fail_points()?;
     let result = match args.command {
+        TableCommand::List(args) => return list::execute(args),
         TableCommand::History(args) => history::execute(args),
         TableCommand::Detail(args) => detail::execute(args),
         TableCommand::Files(args) => files::execute(args),
@@ -55,11 +61,14 @@ pub fn execute(args: TableArgs) -> anyhow::Result<ExitCode> {
         TableCommand::Restore(args) => restore::execute(args),
     };
     Ok(result.unwrap_or_else(|error| {
+        if let TableError::Said(status) = error {
+            return status;
+        }
         eprintln!("error: {error}");
         ExitCode::from(match &error {
             TableError::Usage(_) => USAGE,
             TableError::Upkeep(error) if error.is_usage() => USAGE,
-            TableError::Upkeep(_) | TableError::Process(_) => FAILED,
+            TableError::Upkeep(_) | TableError::Process(_) | TableError::Said(_) => FAILED,
         })
     }))
 }
@@ -67,7 +76,10 @@ pub fn execute(args: TableArgs) -> anyhow::Result<ExitCode> {
 /// Why a subcommand did nothing, or not all.
 #[derive(Debug, thiserror::Error)]
 enum TableError {
-    /// The command line or the configuration.
+    /// The configuration; all that is wrong with it has been said.
+    #[error("the configuration has errors")]
+    Said(ExitCode),
+    /// The command line.
     #[error("{0}")]
     Usage(String),
     /// The operation.

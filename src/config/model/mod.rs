@@ -3,13 +3,13 @@
 
 mod format;
 mod query;
+mod server;
 mod sink;
 mod source;
 mod table;
 mod test;
 mod upkeep;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,11 +20,15 @@ pub use format::{
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
+pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,
@@ -152,17 +156,6 @@ pub struct RestartSettings {
     pub max_restarts: Option<u32>,
 }
 
-/// `[server]`: metrics, health and API over HTTP.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerSettings {
-    pub enabled: bool,
-    /// Default 127.0.0.1:9898.
-    pub listen: SocketAddr,
-    /// Must be set before `listen` may be anything but a loopback address: there is no
-    /// authentication.
-    pub allow_remote: bool,
-}
-
 /// `[logging]`
 #[derive(Clone, Debug, Serialize)]
 pub struct LoggingSettings {
@@ -208,6 +201,14 @@ pub struct DetectorSettings {
     pub window: String,
     /// Which rule; the anomaly room knows which there are.
     pub kind: String,
+    /// Windows in a row out of line before an anomaly opens. Default 1.
+    pub open_after: u32,
+    /// Clean windows before an anomaly closes. Default 3.
+    pub clear_after: u32,
+    /// Windows out of line between two updates of an anomaly; 0: none. Default 10.
+    pub update_every: u32,
+    /// Series that are shown as metrics, at most; 0: none. Default 20.
+    pub metric_series: usize,
     /// Every key of the table that is not a field here: the rule's own parameters, unchecked.
     pub parameters: toml::Table,
     pub sink: DeltaSinkSettings,

@@ -54,6 +54,26 @@ impl SinkCommitted<'_> {
     }
 }
 
+/// Rows do not fit the types that a table has, and went to the dead letters.
+#[derive(Debug)]
+pub struct TypesRejected<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The sink.
+    pub sink: &'a str,
+    /// Rows.
+    pub rows: u64,
+}
+
+impl TypesRejected<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { pipeline, sink, rows } = self;
+        debug!(pipeline, sink, rows, "rows do not fit the table's types");
+        names::SINK_TYPE_CHANGE_ROWS.with([pipeline, sink]).increment(rows);
+    }
+}
+
 /// A data file is complete; no reader sees it before the commit.
 #[derive(Debug)]
 pub struct FileWritten<'a> {

@@ -14,7 +14,12 @@ pub const LABELS: &[(&str, &str)] = &[
     ("detector", "name of a detector in the configuration"),
     ("change", "direction of a rebalance: `assigned`, `revoked`"),
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
-    ("outcome", "of upkeep: `done`, `nothing` (to do), `conflict`, `failed`, `cancelled`"),
+    (
+        "outcome",
+        "what became of rows at an expectation (`passed`, `warned`, `dropped`, `dead_lettered`, `failed`), or \
+         of a notification (`delivered`, `refused` by the receiver, `dropped` from a full queue, `expired`), or \
+         of upkeep (`done`, `nothing` to do, `conflict`, `failed`, `cancelled`)",
+    ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
     ("pipeline", "name of a pipeline in the configuration"),
@@ -22,6 +27,12 @@ pub const LABELS: &[(&str, &str)] = &[
     ("reason", "why, as one of a fixed list of short codes"),
     ("revision", "revision of the source code that was built, or `unknown`"),
     ("route", "pattern of a path of the HTTP server, or `other`"),
+    ("rule", "name of an expectation of a query in the configuration"),
+    (
+        "series",
+        "key of a series that a detector watches; at most `metric_series` of each detector, and no \
+         IP addresses",
+    ),
     ("severity", "of an anomaly: `info`, `warning`, `critical`"),
     ("shard", "number of a shard of the key space of a query"),
     ("sink", "name of a sink in the configuration"),
@@ -35,6 +46,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("table", "name of a table in the configuration"),
     ("task", "upkeep of a table: `compact`, `zorder`, `vacuum`, `checkpoint`, `clean_log`"),
     ("version", "version of Millpond"),
+    ("webhook", "name of a webhook in the configuration"),
 ];
 
 /// Of work that is done once a batch: 0.1 ms to 10 s.
@@ -189,6 +201,9 @@ table! {
     DUPLICATE_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_duplicate_rows_total" ["pipeline", "query"],
         "Rows that a deduplication left out, because one like them had come before.";
+    EXPECTATION_ROWS = Counter(Unit::Count("rows"))
+        "millpond_expectation_rows_total" ["pipeline", "query", "rule", "outcome"],
+        "Rows of the query's output that were held against one of its expectations.";
     STATE_WINDOWS = Gauge(Unit::Count("windows"))
         "millpond_state_open_windows" ["pipeline", "query", "shard"],
         "Windows open in the state of the shard.";
@@ -267,6 +282,9 @@ table! {
     SINK_BYTES = Counter(Unit::Bytes)
         "millpond_sink_committed_bytes_total" ["pipeline", "sink"],
         "Bytes of the files committed.";
+    SINK_TYPE_CHANGE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_sink_type_change_rows_total" ["pipeline", "sink"],
+        "Rows that went to the dead letters because the table's types do not hold their values.";
     SINK_FILE_BYTES = Histogram(Unit::Bytes)
         "millpond_sink_file_size_bytes" ["pipeline", "sink"] in SIZES,
         "Size of the data files written.";
@@ -338,7 +356,43 @@ table! {
     // Anomalies.
     ANOMALIES = Counter(Unit::Count("anomalies"))
         "millpond_detector_anomalies_total" ["pipeline", "detector", "severity"],
-        "Anomalies found.";
+        "Windows in which a series was out of line.";
+    ANOMALIES_OPEN = Gauge(Unit::Count("open"))
+        "millpond_anomalies_open" ["pipeline", "detector", "severity"],
+        "Anomalies that are open, by the highest severity that they have reached.";
+    ANOMALIES_OPENED = Counter(Unit::Count("opened"))
+        "millpond_anomalies_opened_total" ["pipeline", "detector", "severity"],
+        "Anomalies that began, by the severity with which they did.";
+    ANOMALIES_CLOSED = Counter(Unit::Count("closed"))
+        "millpond_anomalies_closed_total" ["pipeline", "detector", "severity"],
+        "Anomalies that are over, by the highest severity that they reached.";
+    RESCORED = Counter(Unit::Count("windows"))
+        "millpond_detector_rescored_windows_total" ["pipeline", "detector"],
+        "Windows that were judged again because late data had changed them.";
+    SERIES_VALUE = Gauge(Unit::Number("value"))
+        "millpond_detector_series_value" ["pipeline", "detector", "series"],
+        "Value of the series in the last window that was judged.";
+    SERIES_EXPECTED = Gauge(Unit::Number("value"))
+        "millpond_detector_series_expected_value" ["pipeline", "detector", "series"],
+        "Value that was expected of the series.";
+    SERIES_LOWER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_lower_value" ["pipeline", "detector", "series"],
+        "Lower edge of what is in line for the series.";
+    SERIES_UPPER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_upper_value" ["pipeline", "detector", "series"],
+        "Upper edge of what is in line for the series.";
+    SERIES_SCORE = Gauge(Unit::Number("score"))
+        "millpond_detector_series_score" ["pipeline", "detector", "series"],
+        "How far the series is from what was expected: 0 as expected, 0.5 on the edge, at most 1.";
+    WEBHOOK_DELIVERIES = Counter(Unit::Count("deliveries"))
+        "millpond_webhook_deliveries_total" ["pipeline", "webhook", "outcome"],
+        "Notifications that the webhook is done with, by what became of them.";
+    WEBHOOK_RETRIES = Counter(Unit::Count("retries"))
+        "millpond_webhook_retries_total" ["pipeline", "webhook"],
+        "Attempts to deliver a notification that failed and are made again.";
+    WEBHOOK_WAITING = Gauge(Unit::Count("notifications"))
+        "millpond_webhook_waiting_notifications" ["pipeline", "webhook"],
+        "Notifications that wait to be delivered.";
     SERIES = Gauge(Unit::Count("series"))
         "millpond_detector_series" ["pipeline", "detector"],
         "Series that the detector keeps a baseline of.";

@@ -6,6 +6,7 @@
 //! from a history that is extended when somebody asks, and ages are taken then.
 
 mod anomaly;
+mod history;
 mod query;
 mod rates;
 mod readiness;
@@ -14,7 +15,9 @@ mod sink;
 mod source;
 mod table;
 mod upkeep;
+mod windows;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -23,7 +26,8 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-pub use anomaly::{AnomalySummary, DetectorProgress, Severity};
+pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
+pub use history::{EpochReport, LetterNote, LetterReport, RestartReport, ShownBytes};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
 pub use report::{
@@ -35,8 +39,10 @@ pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
 pub use upkeep::{LastRunReport, RunningReport, UpkeepProgress, UpkeepReport};
+pub use windows::{SeriesReport, WindowColumns, WindowsReport};
 
-use anomaly::RecentAnomalies;
+use anomaly::Anomalies;
+use history::{EPOCHS, FAULTS, push_bounded};
 use source::{Maybe, sum_known};
 
 use super::events::CheckpointAge;
@@ -110,7 +116,7 @@ pub struct PipelineProgress {
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
     upkeep: Members<UpkeepProgress>,
-    anomalies: RecentAnomalies,
+    anomalies: Anomalies,
 }
 
 #[derive(Debug)]
@@ -119,6 +125,8 @@ struct Life {
     fault: Option<FaultReport>,
     /// The generation that runs has had its first fault; later ones are its consequences.
     faulted: bool,
+    /// The last faults, the newest first.
+    restarts: VecDeque<RestartReport>,
 }
 
 #[derive(Debug)]
@@ -134,6 +142,8 @@ struct Checkpoint {
     segments: u64,
     failed: u64,
     error: Option<String>,
+    /// The last epochs, the newest first.
+    recent: VecDeque<EpochReport>,
 }
 
 /// Named parts in the order they were added.
@@ -174,7 +184,12 @@ impl PipelineProgress {
             started: now,
             restarts: AtomicU64::new(0),
             watermark: Maybe::none(),
-            life: Mutex::new(Life { state: PipelineState::Starting, fault: None, faulted: false }),
+            life: Mutex::new(Life {
+                state: PipelineState::Starting,
+                fault: None,
+                faulted: false,
+                restarts: VecDeque::new(),
+            }),
             checkpoint: Mutex::new(Checkpoint {
                 limit: CHECKPOINT_LIMIT,
                 durable: None,
@@ -185,6 +200,7 @@ impl PipelineProgress {
                 segments: 0,
                 failed: 0,
                 error: None,
+                recent: VecDeque::new(),
             }),
             sources: Members::new(),
             tables: Members::new(),
@@ -192,7 +208,7 @@ impl PipelineProgress {
             sinks: Members::new(),
             detectors: Members::new(),
             upkeep: Members::new(),
-            anomalies: RecentAnomalies::default(),
+            anomalies: Anomalies::default(),
         })
     }
 
@@ -239,7 +255,13 @@ impl PipelineProgress {
     /// Puts it in a state; returns the one it was in, for
     /// [`super::events::PipelineStateChanged`].
     pub fn set_state(&self, state: PipelineState) -> PipelineState {
-        std::mem::replace(&mut lock(&self.life).state, state)
+        let mut life = lock(&self.life);
+        if state == PipelineState::Running
+            && let Some(restart) = life.restarts.front_mut()
+        {
+            restart.running_at.get_or_insert_with(|| Now::read().wall());
+        }
+        std::mem::replace(&mut life.state, state)
     }
 
     /// A new generation of actors begins: partitions, state sizes and open sinks are told anew,
@@ -262,7 +284,40 @@ impl PipelineProgress {
         }
         life.faulted = true;
         life.fault = Some(FaultReport { actor: actor.to_owned(), error: error.to_owned(), at });
+        let restart =
+            RestartReport { actor: actor.into(), error: error.into(), at, running_at: None };
+        push_bounded(&mut life.restarts, restart, FAULTS);
         true
+    }
+
+    /// The last faults, the newest first: what the pipeline was restarted for, or ended by.
+    pub fn restarts(&self) -> Vec<RestartReport> {
+        lock(&self.life).restarts.iter().cloned().collect()
+    }
+
+    /// The last epochs, the newest first.
+    pub fn epochs(&self) -> Vec<EpochReport> {
+        lock(&self.checkpoint).recent.iter().cloned().collect()
+    }
+
+    /// The last dead letters of all sources, the newest first.
+    pub fn letters(&self) -> Vec<LetterReport> {
+        let mut letters: Vec<LetterReport> =
+            self.sources.list().iter().flat_map(|source| source.letters()).collect();
+        letters.sort_by_key(|letter| std::cmp::Reverse(letter.at));
+        letters
+    }
+
+    /// One column of the last windows of a query as time series, at most `series` of them; without
+    /// a column the first. `None` if there is no such query, it has no windows, or no such column.
+    pub fn windows(
+        &self,
+        query: &str,
+        column: Option<&str>,
+        series: usize,
+    ) -> Option<WindowsReport> {
+        let query = lock(&self.queries.0).get(query).cloned()?;
+        query.windows(column, series)
     }
 
     /// The pipeline is being restarted.
@@ -322,6 +377,16 @@ impl PipelineProgress {
         checkpoint.bytes = bytes;
         checkpoint.segments = segments;
         checkpoint.error = None;
+        let epoch = EpochReport {
+            number: Some(number),
+            at: now.wall(),
+            duration_ms: DurationReport { commit: None, ..checkpoint.durations },
+            bytes,
+            segments,
+            committed: false,
+            error: None,
+        };
+        push_bounded(&mut checkpoint.recent, epoch, EPOCHS);
     }
 
     /// Every sink has committed epoch `number`, `commit` after it became durable.
@@ -329,6 +394,10 @@ impl PipelineProgress {
         let mut checkpoint = lock(&self.checkpoint);
         checkpoint.committed = Some(number);
         checkpoint.durations.commit = Some(millis(commit));
+        if let Some(epoch) = checkpoint.recent.iter_mut().find(|e| e.number == Some(number)) {
+            epoch.committed = true;
+            epoch.duration_ms.commit = Some(millis(commit));
+        }
     }
 
     /// An epoch was given up.
@@ -336,6 +405,16 @@ impl PipelineProgress {
         let mut checkpoint = lock(&self.checkpoint);
         checkpoint.failed += 1;
         checkpoint.error = Some(error.to_owned());
+        let epoch = EpochReport {
+            number: None,
+            at: Now::read().wall(),
+            duration_ms: DurationReport::default(),
+            bytes: 0,
+            segments: 0,
+            committed: false,
+            error: Some(error.into()),
+        };
+        push_bounded(&mut checkpoint.recent, epoch, EPOCHS);
     }
 
     /// Whether some sink waits for a fault to heal.
@@ -343,10 +422,14 @@ impl PipelineProgress {
         self.snapshot().sinks.iter().any(|sink| sink.retrying.is_some())
     }
 
-    /// A detector found an anomaly.
+    /// An anomaly began, changed or is over.
     pub fn anomaly(&self, anomaly: AnomalySummary) {
-        self.detector(&anomaly.detector).found(anomaly.severity);
-        self.anomalies.push(anomaly);
+        self.anomalies.tell(anomaly);
+    }
+
+    /// A detector starts with these anomalies open, and no others.
+    pub fn anomalies_restored(&self, detector: &str, open: Vec<AnomalySummary>) {
+        self.anomalies.restore(detector, open);
     }
 
     /// Whether it is fit to work, and what is missing.
@@ -431,7 +514,8 @@ impl PipelineProgress {
             sinks,
             detectors,
             upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),
-            recent_anomalies: self.anomalies.list(),
+            open_anomalies: self.anomalies.open(),
+            recent_anomalies: self.anomalies.recent(),
         }
     }
 
