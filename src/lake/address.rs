@@ -87,17 +87,16 @@ impl TableLocation {
     /// The table as deltalake knows it, at its newest version.
     ///
     /// # Errors
-    /// [`LakeError::Location`] if there is no table, else as [`log_store`](Self::log_store).
+    /// [`LakeError::Location`] if there is no table, [`LakeError::Damaged`] with the file of the log
+    /// that is; else as [`log_store`](Self::log_store).
     pub async fn open(&self) -> Result<DeltaTable, LakeError> {
-        let mut table = DeltaTable::new(self.log_store()?);
-        match table.load().await {
-            Ok(()) => Ok(table),
-            Err(DeltaTableError::NotATable(_)) => Err(LakeError::Location {
+        match self.existing().await? {
+            Some(table) => table.delta().await,
+            None => Err(LakeError::Location {
                 uri: self.uri.clone(),
                 reason: "there is no Delta table: it has no _delta_log with a version in it"
                     .to_owned(),
             }),
-            Err(error) => Err(LakeError::from_delta("read the log of", &self.uri, error)),
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::LakeSqlError;
 use crate::catalog::TableEntry;
 use crate::lake::LakeError;
+use crate::lake::damage::check_table;
 
 /// A version of a table that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,10 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
         return Ok(table);
     }
     match table.load_version(wanted).await {
-        Ok(()) => Ok(table),
+        Ok(()) => {
+            check_table(&table, entry.location.uri())?;
+            Ok(table)
+        }
         // A commit that is gone is a fault of the log only if it should be there.
         Err(_) if earliest(&table.log_store(), newest).await? > wanted => Err(wrong(
             "its log was cleaned up (delta.logRetentionDuration); DESCRIBE HISTORY lists what is \
@@ -55,8 +59,11 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
                 .to_owned(),
         )),
         Err(error) => {
-            let error = LakeError::from_delta("read the log of", entry.location.uri(), error);
-            Err(LakeSqlError::Lake(error))
+            let existing = entry.location.existing().await?;
+            Err(LakeSqlError::Lake(match existing {
+                Some(existing) => existing.explained("read the log of", error).await,
+                None => LakeError::from_delta("read the log of", entry.location.uri(), error),
+            }))
         }
     }
 }
