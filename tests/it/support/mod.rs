@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod random;
+pub mod readers;
 #[expect(dead_code, reason = "for the tests of formats with a registry, yet to come")]
 pub mod registry;
 pub mod tables;
