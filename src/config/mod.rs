@@ -12,6 +12,7 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod alerts;
 mod catalog;
 mod checks;
 mod context;
@@ -47,19 +48,20 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
-    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
-    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
-    DetectorSettings, DropDuplicates, DropWithin, FileCompression, FileOrder, FilesFormat,
-    FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat, JsonSchemaFormat,
-    KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings,
-    MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
-    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
-    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
-    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
-    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
-    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    After, AfterFile, AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, AvroFormat,
+    BatchSettings, CheckpointSettings, Compression, ConsoleSinkSettings, CsvFormat, CsvHeader,
+    CsvMode, DeadLetterSettings, DebeziumFormat, DebeziumPayload, DecimalSetting,
+    DeltaSinkSettings, DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates,
+    DropWithin, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaSettings,
+    KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings, MemorySettings, MemorySinkSettings,
+    MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
+    PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
+    RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
+    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, StartOffset, StartPosition,
+    TableKind, TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow,
+    TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting, Trigger,
+    UnknownFields, WatermarkSettings, WebhookFormat, WebhookSettings,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, sink, source, table, unit_test};
+use super::{alerts, detector, query, sink, source, table, unit_test};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -56,6 +56,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let alerts = alerts::read(&root.section("alerts"));
     let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
@@ -83,6 +84,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         dead_letters,
         queries,
         detectors,
+        alerts,
         tests,
         files,
         locator,

@@ -1,6 +1,7 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod alerts;
 mod format;
 mod query;
 mod sink;
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use alerts::{
+    AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, WebhookFormat, WebhookSettings,
+};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
@@ -72,6 +76,9 @@ pub struct Settings {
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[alerts]`: where events of anomalies go beside their table.
+    #[serde(skip_serializing_if = "AlertsSettings::is_empty")]
+    pub alerts: AlertsSettings,
     /// `[[tests]]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSettings>,
