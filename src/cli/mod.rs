@@ -4,12 +4,14 @@ pub mod demo;
 pub mod detect;
 pub mod explain;
 pub mod generate;
+pub mod healthcheck;
 pub mod run;
 pub mod sql;
 pub mod table;
 pub mod test;
 pub mod validate;
 
+mod backfill;
 mod catalog;
 mod daemon;
 
@@ -59,6 +61,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Sql(Box<sql::SqlArgs>),
     Table(table::TableArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::execute(*args),
         Command::Sql(args) => sql::execute(*args),
         Command::Table(args) => table::execute(args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

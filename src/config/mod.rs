@@ -13,6 +13,7 @@
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
 mod alerts;
+mod batch;
 mod catalog;
 mod checks;
 mod context;
@@ -20,6 +21,7 @@ mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod expect;
 mod format;
 mod kafka_options;
 mod locator;
@@ -30,8 +32,10 @@ mod pipeline;
 mod query;
 mod secret;
 mod section;
+mod server;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]
@@ -40,6 +44,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -49,19 +54,21 @@ pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
     After, AfterFile, AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, AvroFormat,
-    BatchSettings, CheckpointSettings, Compression, ConsoleSinkSettings, CsvFormat, CsvHeader,
-    CsvMode, DeadLetterSettings, DebeziumFormat, DebeziumPayload, DecimalSetting,
-    DeltaSinkSettings, DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates,
-    DropWithin, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
-    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaSettings,
-    KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings, MemorySettings, MemorySinkSettings,
-    MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
-    PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
-    RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
-    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, StartOffset, StartPosition,
-    TableKind, TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow,
-    TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting, Trigger,
-    UnknownFields, WatermarkSettings, WebhookFormat, WebhookSettings,
+    BatchJobSettings, BatchRunsSettings, BatchSettings, CheckpointSettings, Compression,
+    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
+    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
+    DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
+    FilesFormat, FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat,
+    JsonSchemaFormat, KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat,
+    LoggingSettings, MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
+    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
+    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
+    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
+    SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
+    TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
+    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
+    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, WebhookFormat,
+    WebhookSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

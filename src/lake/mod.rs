@@ -15,7 +15,6 @@
 //!   learnt the same commit is recognised instead of fenced or repeated;
 //! - on a local disk nothing gets its name before its bytes are flushed.
 
-mod address;
 mod compat;
 mod create;
 pub(crate) mod damage;
@@ -26,23 +25,26 @@ mod location;
 mod log;
 pub(crate) mod rewrite;
 mod spec;
+pub mod store;
 mod table;
 mod types;
+mod widen;
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use address::TableLocation;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
 pub(crate) use existing::ExistingTable;
+pub use location::{TableLocation, location_problem};
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};
 
 pub(crate) use types::storage_type;
+pub(crate) use widen::widens;
 
 /// What `commitInfo` names as the engine.
 pub(crate) fn engine_info() -> String {
