@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod buffer;
+mod late;
 mod random;
 mod simulated;
 mod state;
