@@ -69,6 +69,25 @@ fn everything() {
     TableFailed { pipeline, table: "devices", reason: "content", error: &"line 3" }.emit();
     TableRecovered { pipeline, table: "devices" }.emit();
     TableLoaded { pipeline, table: "devices", rows: 3, bytes: 100, took: ms(2) }.emit();
+    let (table, task) = ("bronze.logs", "compact");
+    UpkeepStarted { pipeline, table, task }.emit();
+    let (outcome, error) = (UpkeepOutcome::Failed, &"disk full");
+    UpkeepFailed { pipeline, table, task, outcome, error, again_in: Some(ms(30_000)), took: ms(9) }
+        .emit();
+    UpkeepFinished {
+        pipeline,
+        table,
+        task,
+        outcome: UpkeepOutcome::Done,
+        version: Some(7),
+        files_removed: 360,
+        bytes_removed: 3_600_000,
+        files_added: 1,
+        bytes_added: 3_000_000,
+        conflicts: 2,
+        took: ms(400),
+    }
+    .emit();
     PipelineStateChanged { pipeline, from: None, to: PipelineState::Starting }.emit();
     let from = Some(PipelineState::Starting);
     PipelineStateChanged { pipeline, from, to: PipelineState::Running }.emit();
@@ -417,7 +436,7 @@ fn lines_are_lowercase_with_the_facts_as_fields() {
             panic!("no line '{message}'");
         })
     };
-    let found = find("anomaly found");
+    let found = find("anomaly opened");
     assert_eq!((&found["key"], &found["level"]), (&"203.0.113.9".into(), &"WARN".into()));
     let read = find("batch read");
     assert_eq!(read["newest_event_time"], "2023-11-14T22:13:20.500Z");
