@@ -17,6 +17,8 @@ mod memory;
 mod outage_broker;
 mod outage_sink;
 mod ownership;
+mod page;
+mod page_access;
 mod panics;
 mod rebalance;
 mod rescale;
