@@ -35,7 +35,9 @@ pub mod retry;
 pub mod sink_writer;
 pub mod static_tables;
 pub mod supervisor;
+pub mod upkeep;
 pub mod watermark_tracker;
 
 pub use blueprint::Blueprint;
 pub use supervisor::{Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
+pub use upkeep::promised_files;

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod explain;
 pub mod generate;
+pub mod healthcheck;
 pub mod run;
 pub mod sql;
 pub mod table;
@@ -57,6 +58,7 @@ enum Command {
     Generate(Box<generate::GenerateArgs>),
     Sql(Box<sql::SqlArgs>),
     Table(table::TableArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::execute(*args),
         Command::Sql(args) => sql::execute(*args),
         Command::Table(args) => table::execute(args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

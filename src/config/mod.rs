@@ -19,6 +19,7 @@ mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod expect;
 mod format;
 mod kafka_options;
 mod locator;
@@ -40,6 +41,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -51,17 +53,17 @@ pub use model::{
     After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
     ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
     DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
-    DetectorSettings, DropDuplicates, DropWithin, FileCompression, FileOrder, FilesFormat,
-    FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat, JsonSchemaFormat,
-    KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings,
-    MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
+    DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
+    FilesFormat, FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat,
+    JsonSchemaFormat, KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat,
+    LoggingSettings, MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
     PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
     ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
     RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
     SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
     TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
-    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger,
-    UnknownFields, WatermarkSettings,
+    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
+    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

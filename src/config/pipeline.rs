@@ -15,7 +15,7 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, server, sink, source, table, unit_test};
+use super::{detector, query, server, sink, source, table, unit_test, upkeep};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -46,6 +46,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         tables.extend(table::read(table_name, &section));
     }
     let dead_letters = dead_letters(&root.section("dead_letters"), &data_dir);
+    let upkeep = upkeep::read(root, false);
     let mut queries = Vec::new();
     for (query_name, section) in root.named("queries") {
         queries.extend(query::read(query_name, &section, checkpoint.interval));
@@ -80,6 +81,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         sources,
         tables,
         dead_letters,
+        upkeep,
         queries,
         detectors,
         tests,

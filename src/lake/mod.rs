@@ -28,6 +28,7 @@ pub(crate) mod rewrite;
 mod spec;
 mod table;
 mod types;
+mod widen;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -43,6 +44,7 @@ pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};
 
 pub(crate) use types::storage_type;
+pub(crate) use widen::widens;
 
 /// What `commitInfo` names as the engine.
 pub(crate) fn engine_info() -> String {

@@ -113,6 +113,7 @@ impl LakeTable {
             if !comparison.to_add.is_empty() {
                 // Whether it was written or another writer was first: look again.
                 add_columns(&view, &table, comparison.to_add).await?;
+                fail::fail_point!("lake::evolved");
                 continue;
             }
             let checkpointed = last_checkpoint(&store, &table).await?.unwrap_or(0);
@@ -129,6 +130,17 @@ impl LakeTable {
             });
         }
         Err(LakeError::Conflict { table, attempts: OPEN_ATTEMPTS })
+    }
+
+    /// The columns of the table at `spec.uri`; `None` if there is no table yet.
+    ///
+    /// # Errors
+    /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
+    pub async fn existing_schema(spec: &TableSpec) -> Result<Option<SchemaRef>, LakeError> {
+        let store = location::log_store(spec)?;
+        let table = shown_uri(&store);
+        let Some(view) = LogView::load(&store, &table).await? else { return Ok(None) };
+        Ok(Some(arrow_schema(&table, &delta_schema(&table, &view.metadata)?)?))
     }
 
     /// The newest version this process knows of.

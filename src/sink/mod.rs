@@ -32,6 +32,7 @@ pub mod postgres;
 mod schema;
 pub mod staged;
 mod target;
+pub mod type_change;
 
 pub use error::SinkError;
 pub use staged::{Staged, StagedRows, StagedSink};

@@ -12,6 +12,7 @@
 //! | `catalog`, `static_table`, `registry`, `functions` | what names mean: sources, queries, tables; functions and types |
 //! | `planner`, `analyze`, `marks`, `build`, `output` | the plan: types, simplification, event time, operators and feeds |
 //! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
+//! | `expect` | quality rules on a query's output |
 //! | `rehearse` | the plan tried on one row |
 //! | `explain` | the plan as text and JSON |
 //! | `batch` | the same dialect over tables that do not stream, for the lakehouse's SQL |
@@ -25,6 +26,7 @@ mod catalog;
 mod chain;
 mod dialect;
 mod error;
+mod expect;
 mod explain;
 mod fingerprint;
 mod finish;
@@ -63,7 +65,12 @@ pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
 pub(crate) use error::{nearest, suggestion};
-pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
+pub use expect::{
+    BoundExpectations, Checked, Expectation, OnViolation, RejectedRows, Tally, Violation,
+};
+pub use explain::{
+    ExplainedColumn, ExplainedExpectation, ExplainedFeed, ExplainedNode, Explanation, Line, explain,
+};
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
@@ -133,6 +140,8 @@ pub struct QueryPlan {
     /// ORDER BY and LIMIT, over all rows of a trigger: what feeds bring to the output goes through
     /// [`FinishPlan::bind`] and [`Finish::apply`] and only then has `output_schema`.
     pub finish: Option<FinishPlan>,
+    /// Quality rules that rows of the output are held against, in order.
+    pub expectations: Vec<Expectation>,
     /// What is known of the output's columns as event time; empty if nothing is.
     pub(crate) marks: Vec<Option<marks::Mark>>,
 }

@@ -96,6 +96,7 @@ pub(super) fn plan_detector(
                 feeds_from: Feeds::Detectors,
                 sources,
                 stateful: true,
+                misfits_to_dead_letters: false,
             });
             sinks.len() - 1
         }

@@ -13,7 +13,7 @@ use crate::actors::checkpoint_writer::{
 };
 use crate::actors::child::ActorName;
 use crate::actors::delta_committer::{DeltaCommitter, Work};
-use crate::actors::fanout::{Fanout, Shown};
+use crate::actors::fanout::{Fanout, Letters, Shown};
 use crate::actors::flow::{InputId, Outlet};
 use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
@@ -25,7 +25,7 @@ use crate::lake::{LakeTable, TableSpec};
 use crate::sink::StagedSink;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
-use crate::telemetry::events::QueryMetrics;
+use crate::telemetry::events::{ExpectationMetrics, QueryMetrics};
 
 use super::wiring::{Ends, Inputs, Receiver, tracker_id};
 use super::*;
@@ -200,7 +200,8 @@ impl Builder<'_> {
             state.restore(segments, least, (shard, shards)).map_err(other)?;
         }
         let root = Root::Operator(operator);
-        let fanout = self.fanout(root, shard, &described.plan.output_schema(), |_| 0)?;
+        let letters = self.operator_letters(operator, shard);
+        let fanout = self.fanout(root, shard, &described.plan.output_schema(), |_| 0, letters)?;
         let watermarks = self.watermark_senders(operator, &inputs);
         let health = self.enter(name.clone());
         let actor = OperatorShard {
@@ -221,6 +222,7 @@ impl Builder<'_> {
             progress: self.parts.progress.query(&query),
         };
         let address = self.spawn(arbiter, name, move || actor).await?;
+        self.shards.push(address.clone());
         Ok(Receiver::new(&address, &health, inputs))
     }
 
@@ -231,11 +233,15 @@ impl Builder<'_> {
         member: usize,
         rows: &SchemaRef,
         resume_at: impl Fn(usize) -> i64,
+        letters: Option<Letters>,
     ) -> Result<Fanout, StartError> {
         let blueprint = &self.parts.blueprint;
-        let branches = Branches::new(&blueprint.graph, root, rows)
+        let mut branches = Branches::new(&blueprint.graph, root, rows)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let ends = self.wiring.destinations(blueprint, root, member, resume_at);
+        if ends.outputs.values().flatten().any(|destination| destination.fit.is_some()) {
+            branches.trace();
+        }
         let queries_of: BTreeMap<usize, usize> = ends
             .operators
             .keys()
@@ -247,13 +253,38 @@ impl Builder<'_> {
             .chain(queries_of.values())
             .map(|query| {
                 let name = &blueprint.queries[*query].name;
-                let metrics = QueryMetrics::new(self.parts.progress.name().clone(), name.clone());
-                (*query, Shown { metrics, progress: self.parts.progress.query(name) })
+                let pipeline = self.parts.progress.name();
+                let metrics = QueryMetrics::new(pipeline.clone(), name.clone());
+                let rules = blueprint.queries[*query].plan.expectations.iter().map(|rule| {
+                    let outcome = rule.on_violation.outcome();
+                    let (pipeline, name) = (pipeline.clone(), name.clone());
+                    ExpectationMetrics::new(pipeline, name, rule.name.clone(), outcome)
+                });
+                let rules = rules.collect();
+                (*query, Shown { metrics, progress: self.parts.progress.query(name), rules })
             })
             .collect();
         let shards = blueprint.settings.shards;
         let Ends { outputs, operators } = ends;
-        Ok(Fanout { branches, shards, outputs, operators, queries_of, shown })
+        Ok(Fanout { branches, shards, outputs, operators, queries_of, shown, letters })
+    }
+
+    /// Where a shard sends rows that rules reject, if there are such rules behind it.
+    fn operator_letters(&self, operator: usize, shard: usize) -> Option<Letters> {
+        let blueprint = &self.parts.blueprint;
+        let table = self.wiring.sinks.get(blueprint.dead_letters()?)?;
+        let outlet = table.outlet_of(Root::Operator(operator), shard)?;
+        let graph = &blueprint.graph;
+        let sources = graph.sources_of_operator(operator);
+        let names: Vec<&str> = sources.iter().map(|source| &*graph.sources()[*source]).collect();
+        Some(Letters {
+            outlet,
+            resume_at: 0,
+            source: names.join(",").into(),
+            split: "".into(),
+            max_payload: blueprint.settings.dead_letters.max_payload,
+            barriers: true,
+        })
     }
 
     /// Whose watermarks an operator waits for: the trackers of sources that have a watermark, and

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::{CHUNK, PartitionReader};
+use super::{CHUNK, PartitionReader, Pending};
 use crate::actors::child::Remedy;
 use crate::actors::watermark_tracker::now_ms;
 use crate::codec::dead_letter::DeadLetter;
@@ -113,12 +113,21 @@ impl PartitionReader {
 
     fn take_records(&mut self, room: usize) -> usize {
         let Self {
-            split, decoding, dead_letters, limits, metrics, source_progress, pending, ..
+            split,
+            decoding,
+            dead_letters,
+            limits,
+            metrics,
+            source_progress,
+            pending,
+            fanout,
+            ..
         } = self;
+        let traced = fanout.wants_offsets();
         let Decoding::Records(decoder) = decoding else { return 0 };
         let mut next = self.next;
         let (end, id) = (self.end, &self.id);
-        let counts = &mut pending.batch;
+        let Pending { batch: counts, offsets, .. } = pending;
         let mut halt = None;
         let taken = split.take(room, &mut |record| {
             // Left over from before the last seek, or beyond a bounded run.
@@ -136,7 +145,12 @@ impl PartitionReader {
                 DeadLetter::oversized(length, limits.record_bytes)
             } else {
                 match decoder.append(&record) {
-                    Ok(()) => return,
+                    Ok(()) => {
+                        if traced {
+                            offsets.push(record.offset);
+                        }
+                        return;
+                    }
                     Err(AppendError::NoRow) => {
                         counts.tombstones += u64::from(record.payload.is_none());
                         return;
@@ -198,6 +212,10 @@ impl PartitionReader {
                     self.pending.batch.records += rows as u64;
                     self.pending.batch.bytes += batch.get_array_memory_size() as u64;
                     self.pending.columns = Some(batch);
+                    if self.fanout.wants_offsets() {
+                        self.pending.offsets =
+                            (0..rows as i64).map(|row| taken.first + row).collect();
+                    }
                 }
                 Err(error) => {
                     self.supervision.fail(&self.name, error, Remedy::Mend);

@@ -8,6 +8,7 @@ mod sink;
 mod source;
 mod table;
 mod test;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,12 +20,15 @@ pub use format::{
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
 pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,
@@ -35,6 +39,8 @@ pub use table::{TableKind, TableSettings};
 pub use test::{
     After, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable,
 };
+
+pub use upkeep::{UpkeepKeys, UpkeepSettings, When};
 
 use super::diagnostics::Location;
 use super::locator::Locator;
@@ -69,6 +75,9 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSettings>,
     pub dead_letters: DeadLetterSettings,
+    /// `[upkeep]`: of every Delta table that is written. Absent: only of those that have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepKeys>,
     /// `[queries.NAME]`, in the order of the file.
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
@@ -205,4 +214,11 @@ pub struct DetectorSettings {
     pub sink: DeltaSinkSettings,
     #[serde(skip)]
     pub location: Location,
+}
+
+impl Settings {
+    /// The upkeep of a table with these keys of its own; `None`: it has none.
+    pub fn upkeep_of(&self, own: Option<&UpkeepKeys>) -> Option<UpkeepSettings> {
+        UpkeepKeys::over(own, self.upkeep.as_ref(), self.data_dir.join("upkeep"))
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::super::secret::{OptionValue, Secret};
 use super::super::units::serialize_duration;
 use super::format::RegistrySettings;
+use super::upkeep::UpkeepKeys;
 
 /// `type` and the keys that belong to it.
 #[derive(Clone, Debug, Serialize)]
@@ -55,10 +56,26 @@ pub struct DeltaSinkSettings {
     pub target_file_size: usize,
     /// `evolve = "add"`: columns that the table lacks are added to it, nullable.
     pub evolve: bool,
+    /// What becomes of rows whose columns have other types than the table. Default `refuse`.
+    pub on_type_change: TypeChange,
     /// A checkpoint of the Delta log is written every so many commits. Default 10.
     pub checkpoint_interval: u64,
     /// Delta table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
+    /// `upkeep`: what is to be different from `[upkeep]` for this table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<UpkeepKeys>>,
+}
+
+/// `on_type_change`: a column has another type than in the table that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypeChange {
+    /// The pipeline does not start.
+    #[default]
+    Refuse,
+    /// Rows whose values the table's types hold are written, others go to the dead letters.
+    DeadLetter,
 }
 
 /// Of Parquet pages.

@@ -10,9 +10,10 @@ use crate::catalog::{PART, TableName};
 
 use super::diagnostics::ConfigError;
 use super::document::Value;
-use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings};
+use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings, TypeChange};
 use super::section::Section;
 use super::suggest;
+use super::upkeep;
 use super::values::COLUMNS;
 
 const PATH: &str = "a directory, relative to the working directory or absolute";
@@ -65,7 +66,17 @@ pub(crate) fn read(
     let settings = match kind {
         Kind::Delta => {
             let key = key(section, mode == OutputMode::Update, "mode = \"update\"");
-            read_delta(section, None).map(|delta| DeltaSinkSettings { key, ..delta })
+            let on_type_change = section.choice(
+                "on_type_change",
+                &[("refuse", TypeChange::Refuse), ("dead_letter", TypeChange::DeadLetter)],
+                &[("fail", "write \"refuse\""), ("overwrite", "types are never changed")],
+                TypeChange::Refuse,
+            );
+            read_delta(section, None).map(|delta| DeltaSinkSettings {
+                key,
+                on_type_change,
+                ..delta
+            })
         }
         .map(SinkSettings::Delta),
         Kind::Kafka => kafka::read(section).map(SinkSettings::Kafka),
@@ -131,8 +142,10 @@ pub(crate) fn read_delta(
             ],
             false,
         ),
+        on_type_change: TypeChange::Refuse,
         checkpoint_interval: section.integer("checkpoint_interval", 1, 100_000).unwrap_or(10),
         properties: properties(&section.section("properties")),
+        upkeep: upkeep::read(section, true).map(Box::new),
     };
     path.map(|path| DeltaSinkSettings { path, ..settings })
 }
@@ -172,7 +185,7 @@ pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
     Some(found.text.to_owned())
 }
 
-fn parquet_compression(section: &Section<'_>) -> Compression {
+pub(crate) fn parquet_compression(section: &Section<'_>) -> Compression {
     const EXPECTED: &str =
         "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
     const NAMES: [(&str, Compression); 4] = [

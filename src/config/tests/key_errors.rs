@@ -145,7 +145,7 @@ error: unknown key `checkpointLocation`
  6 | checkpointLocation = "/tmp/x"
    | ^^^^^^^^^^^^^^^^^^
    = key: queries.bronze.checkpointLocation
-   = expected: `sql`, `mode`, `trigger`, `drop_duplicates`, `state_ttl`, `sink` or `sinks`
+   = expected: `sql`, `mode`, `trigger`, `drop_duplicates`, `state_ttl`, `expect`, `sink` or `sinks`
    = help: write `directory` in [checkpoint]: one for the whole pipeline
 
 3 errors in the configuration
@@ -271,7 +271,7 @@ error: unknown key `compresion`
  8 | compresion = "zstd"
    | ^^^^^^^^^^
    = key: queries.bronze.sink.compresion
-   = expected: `type`, `name`, `key`, `path`, `partition_by`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval` or `properties`
+   = expected: `type`, `name`, `key`, `on_type_change`, `path`, `partition_by`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval` or `properties`
    = help: did you mean `compression`?
 
 error: invalid value "apend"

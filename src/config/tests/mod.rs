@@ -20,6 +20,7 @@ mod source_errors;
 mod sources;
 mod stream_errors;
 mod test_errors;
+mod upkeep;
 mod values;
 
 use std::collections::BTreeMap;

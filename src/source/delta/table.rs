@@ -166,6 +166,28 @@ impl Table {
         Ok((snapshot, Commit::snapshot(pieces)))
     }
 
+    /// The same files, each with its statistics as the log has them.
+    pub async fn files_with_stats(
+        &self,
+        version: i64,
+    ) -> Result<(Snapshot, Vec<(Piece, Option<String>)>), SourceError> {
+        let (snapshot, pieces) = self.files(version).await?;
+        let views = snapshot.file_views(self.store.as_ref(), None);
+        let stats: HashMap<String, String> = views
+            .map_ok(|view| (view.path().into_owned(), view.stats()))
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|error| self.trouble("list the files of", &error))?
+            .into_iter()
+            .filter_map(|(path, stats)| Some((path, stats?)))
+            .collect();
+        let with_stats = |piece: Piece| {
+            let stats = stats.get(&piece.path).cloned();
+            (piece, stats)
+        };
+        Ok((snapshot, pieces.into_iter().map(with_stats).collect()))
+    }
+
     /// A version's commit, `None` if it is not there.
     pub async fn commit(&self, version: i64) -> Result<Option<Commit>, SourceError> {
         let entry = self.store.read_commit_entry(version.cast_unsigned()).await;

@@ -14,6 +14,7 @@ mod report;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 mod windows;
 
 use std::collections::VecDeque;
@@ -37,6 +38,7 @@ pub use report::{
 pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
+pub use upkeep::{LastRunReport, RunningReport, UpkeepProgress, UpkeepReport};
 pub use windows::{SeriesReport, WindowColumns, WindowsReport};
 
 use anomaly::Anomalies;
@@ -114,6 +116,7 @@ pub struct PipelineProgress {
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
     anomalies: Anomalies,
+    upkeep: Members<UpkeepProgress>,
 }
 
 #[derive(Debug)]
@@ -205,6 +208,7 @@ impl PipelineProgress {
             sinks: Members::new(),
             detectors: Members::new(),
             anomalies: Anomalies::default(),
+            upkeep: Members::new(),
         })
     }
 
@@ -221,6 +225,11 @@ impl PipelineProgress {
     /// The static table of this name, added if it is new. Keep the handle.
     pub fn table(&self, name: &str) -> Arc<TableProgress> {
         self.tables.get_or_add(name, || TableProgress::new(name))
+    }
+
+    /// The progress of one task of a table's upkeep, made if it is new.
+    pub fn upkeep(&self, table: &str, task: &'static str) -> Arc<UpkeepProgress> {
+        self.upkeep.get_or_add(&format!("{table}/{task}"), || UpkeepProgress::new(table, task))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -506,6 +515,7 @@ impl PipelineProgress {
             detectors,
             open_anomalies: self.anomalies.open(),
             recent_anomalies: self.anomalies.recent(),
+            upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),
         }
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::PipelineState;
 use super::anomaly::AnomalySummary;
 use super::readiness::Readiness;
+use super::upkeep::UpkeepReport;
 use crate::telemetry::time::EventTime;
 
 /// Where a pipeline stands.
@@ -62,6 +63,8 @@ pub struct PipelineReport {
     pub sinks: Vec<SinkReport>,
     /// Its detectors.
     pub detectors: Vec<DetectorReport>,
+    /// The upkeep of its tables: one entry for each scheduled task.
+    pub upkeep: Vec<UpkeepReport>,
     /// The anomalies that are open, the newest first; at most a hundred.
     pub open_anomalies: Vec<AnomalySummary>,
     /// The last hundred anomalies, open or over, each as it stands; the newest first.
@@ -236,8 +239,27 @@ pub struct QueryReport {
     pub num_late_rows: u64,
     /// Rows without an event time.
     pub num_null_event_time_rows: u64,
+    /// The rules that its rows are held against.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<ExpectationReport>,
     /// Its state; empty if it keeps none.
     pub state_operators: Vec<StateReport>,
+}
+
+/// Where a rule of a query stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectationReport {
+    /// The rule's name.
+    pub name: Arc<str>,
+    /// Its condition.
+    pub that: Arc<str>,
+    /// What becomes of rows that violate it: `warn`, `drop`, `dead_letter`, `fail`.
+    pub on_violation: &'static str,
+    /// Rows that met it.
+    pub num_passed_rows: u64,
+    /// Rows that violated it.
+    pub num_violating_rows: u64,
 }
 
 /// The state of one operator of a query, over all shards.

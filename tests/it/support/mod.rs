@@ -13,6 +13,7 @@ pub mod http;
 pub mod memory;
 pub mod postgres;
 pub mod producer;
+pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod random;
