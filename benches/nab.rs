@@ -88,7 +88,9 @@ fn options() -> Result<Options> {
             "--kind" => kind = next()?,
             "--set" => set = format!("{set}{}\n", next()?),
             "--scores" => scores = Some(PathBuf::from(next()?)),
-            other if other.starts_with("--") => return Err(format!("unknown option {other}").into()),
+            other if other.starts_with("--") => {
+                return Err(format!("unknown option {other}").into());
+            }
             path => directory = Some(path.into()),
         }
     }
@@ -159,7 +161,9 @@ fn weigh(series: &mut Series, windows: &[(i64, i64)], first: usize) -> Result<()
     let n = series.times.len();
     let at: HashMap<i64, usize> = series.times.iter().enumerate().map(|(i, t)| (*t, i)).collect();
     let place = |time: &i64| {
-        at.get(time).copied().ok_or(format!("{}: no row at {time}, where a window ends", series.name))
+        at.get(time)
+            .copied()
+            .ok_or(format!("{}: no row at {time}, where a window ends", series.name))
     };
     let spans = windows
         .iter()
@@ -204,8 +208,7 @@ fn best(rows: &[(f64, f64, Place)], windows: usize, profile: Profile, cut: Optio
         }
     }
     let base = -profile.missed * seen.len() as f64;
-    let scaled =
-        |total: f64| 100.0 * (total - base) / (windows as f64 * profile.found - base);
+    let scaled = |total: f64| 100.0 * (total - base) / (windows as f64 * profile.found - base);
     let mut order: Vec<&(f64, f64, Place)> =
         rows.iter().filter(|row| cut.is_none_or(|cut| row.0 > cut)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -285,7 +288,10 @@ fn main() -> Result<()> {
         .map(|name| directory.join(name))
         .into_iter()
         .find(|path| path.is_file())
-        .ok_or(format!("{}: no labels.json and no labels/combined_windows.json", directory.display()))?;
+        .ok_or(format!(
+            "{}: no labels.json and no labels/combined_windows.json",
+            directory.display()
+        ))?;
     let labels: BTreeMap<String, Vec<(String, String)>> =
         serde_json::from_slice(&fs::read(&labels)?)?;
     let mut all = Vec::new();
@@ -338,8 +344,17 @@ fn print(lines: &[Value]) {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "family", "series", "standard", "low FP", "best std", "best low FP", "found", "false",
-        "a day", "values/s", "state",
+        "family",
+        "series",
+        "standard",
+        "low FP",
+        "best std",
+        "best low FP",
+        "found",
+        "false",
+        "a day",
+        "values/s",
+        "state",
     ]);
     for i in 1..11 {
         if let Some(column) = table.column_mut(i) {

@@ -9,10 +9,14 @@ use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::flow::{Flow, Item, Outlet};
 use crate::anomaly::{
-    self, Anomaly, Detector, DetectorError, SeriesReader, WindowBuffer, to_batch,
+    self, AnomalyEvent, DetectorError, EventKind, Exposed, Outcome, SeriesReader, Watch, to_batch,
 };
-use crate::telemetry::events::{AnomalyFound, DetectorSeries};
-use crate::telemetry::progress::{AnomalySummary, DetectorProgress, PipelineProgress, Severity};
+use crate::telemetry::events::{
+    AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
+};
+use crate::telemetry::progress::{
+    AnomalyState, AnomalySummary, DetectorProgress, PipelineProgress, Severity,
+};
 use crate::telemetry::time::EventTime;
 
 /// Windows are judged in order of time and, within a window, in order of keys, whatever order the
@@ -26,8 +30,8 @@ pub struct AnomalyDetector {
     /// The watermark of each input.
     pub(super) watermarks: Vec<Option<i64>>,
     pub(super) reader: SeriesReader,
-    pub(super) buffer: WindowBuffer,
-    pub(super) detector: Box<dyn Detector>,
+    pub(super) watch: Watch,
+    pub(super) exposed: Exposed,
     pub(super) outlet: Outlet,
     pub(super) checkpoint: Addr<CheckpointWriter>,
     pub(super) progress: Arc<PipelineProgress>,
@@ -47,7 +51,7 @@ impl AnomalyDetector {
             Step::Held => Ok(()),
             Step::Process(Flow { item: Item::Rows(rows, _), .. }) => {
                 let read = self.reader.read(&rows)?;
-                let pushed = self.buffer.push(read.items);
+                let pushed = self.watch.push(read.items);
                 if read.skipped > 0 {
                     let detector = &*self.name.member;
                     tracing::debug!(detector, rows = read.skipped, "rows without a value");
@@ -81,26 +85,77 @@ impl AnomalyDetector {
         let Some(reached) = self.watermarks.iter().copied().min().flatten() else {
             return Ok(());
         };
-        let mut found = Vec::new();
-        for window in self.buffer.ready(reached) {
-            found.extend(self.detector.observe(&window.as_slice()));
+        let outcome = self.watch.advance(reached);
+        self.tell(&outcome)
+    }
+
+    fn tell(&mut self, outcome: &Outcome) -> Result<(), DetectorError> {
+        for event in &outcome.events {
+            let anomaly = summary(event);
+            let change = match event.event {
+                EventKind::Opened => AnomalyChange::Opened,
+                EventKind::Updated => AnomalyChange::Updated,
+                EventKind::Closed => AnomalyChange::Closed,
+            };
+            let (pipeline, corrected) = (&*self.pipeline, event.corrected);
+            AnomalyChanged { pipeline, change, corrected, anomaly: &anomaly }.emit();
+            self.progress.anomaly(anomaly);
         }
-        if found.is_empty() {
-            return Ok(());
+        if !outcome.windows.is_empty() {
+            self.show_windows(outcome);
+            self.show();
         }
-        for anomaly in &found {
-            let summary = summary(anomaly);
-            AnomalyFound { pipeline: &self.pipeline, anomaly: &summary }.emit();
-            self.progress.anomaly(summary);
+        if !outcome.events.is_empty() {
+            self.outlet.send(0, Item::Rows(to_batch(&outcome.events)?, None));
         }
-        self.show();
-        self.outlet.send(0, Item::Rows(to_batch(&found)?, None));
         Ok(())
+    }
+
+    fn show_windows(&mut self, outcome: &Outcome) {
+        let mut anomalous = [0; 3];
+        let found = outcome.windows.iter().flat_map(|window| &window.judgements);
+        for anomaly in found.filter_map(|judgement| judgement.anomaly.as_ref()) {
+            let severity = shown(anomaly.severity);
+            anomalous[severity as usize] += 1;
+            self.own_progress.found(severity);
+        }
+        let open = self.watch.open();
+        let keys = open.iter().map(|event| event.key.clone()).collect();
+        self.show_open(outcome.windows.len(), anomalous, &open);
+        let (pipeline, detector) = (&*self.pipeline, &*self.name.member);
+        let mut last = Vec::new();
+        for window in &outcome.windows {
+            let now = self.exposed.take(window, &keys);
+            for series in &now.hidden {
+                SeriesHidden { pipeline, detector, series }.emit();
+            }
+            last = now.judgements;
+        }
+        for judgement in last {
+            SeriesJudged {
+                pipeline,
+                detector,
+                series: &judgement.key,
+                value: judgement.value,
+                band: judgement.band.map(|band| (band.expected, band.lower, band.upper)),
+                score: judgement.score,
+            }
+            .emit();
+        }
+    }
+
+    fn show_open(&self, windows: usize, anomalous: [u64; 3], open: &[AnomalyEvent]) {
+        let mut by_severity = [0; 3];
+        open.iter().for_each(|event| by_severity[shown(event.severity) as usize] += 1);
+        self.own_progress.open(open.len());
+        let (pipeline, detector) = (&*self.pipeline, &*self.name.member);
+        let open = by_severity;
+        WindowsJudged { pipeline, detector, windows, anomalous, rescored: 0, open }.emit();
     }
 
     fn snapshot(&mut self, epoch: u64) -> Result<(), DetectorError> {
         fail::fail_point!("anomaly_detector_snapshot");
-        let bytes = join(&self.detector.snapshot()?, &self.buffer.snapshot()?);
+        let bytes = self.watch.snapshot()?;
         self.checkpoint.do_send(PartOfEpoch {
             epoch,
             part: Part::Operator { name: operator_name(&self.name.member), bytes },
@@ -111,30 +166,41 @@ impl AnomalyDetector {
     }
 
     fn show(&self) {
-        let series = self.detector.series();
+        let series = self.watch.stats().series;
         self.own_progress.series(series);
         DetectorSeries { pipeline: &self.pipeline, detector: &self.name.member, series }.emit();
     }
 }
 
-fn summary(anomaly: &Anomaly) -> AnomalySummary {
+fn shown(severity: anomaly::Severity) -> Severity {
+    match severity {
+        anomaly::Severity::Info => Severity::Info,
+        anomaly::Severity::Warning => Severity::Warning,
+        anomaly::Severity::Critical => Severity::Critical,
+    }
+}
+
+fn summary(event: &AnomalyEvent) -> AnomalySummary {
     AnomalySummary {
-        detector: anomaly.detector.clone(),
-        kind: anomaly.kind.into(),
-        key: anomaly.key.clone(),
-        window_start: EventTime(anomaly.window_start),
-        window_end: EventTime(anomaly.window_end),
-        value: anomaly.value,
-        expected: anomaly.expected,
-        lower: anomaly.lower,
-        upper: anomaly.upper,
-        score: anomaly.score,
-        severity: match anomaly.severity {
-            anomaly::Severity::Info => Severity::Info,
-            anomaly::Severity::Warning => Severity::Warning,
-            anomaly::Severity::Critical => Severity::Critical,
-        },
-        reason: anomaly.reason.as_str().into(),
+        id: event.id.clone(),
+        state: if event.is_open() { AnomalyState::Open } else { AnomalyState::Closed },
+        detector: event.detector.clone(),
+        kind: event.kind.into(),
+        key: event.key.clone(),
+        severity: shown(event.severity),
+        started_at: EventTime(event.started_at),
+        ended_at: event.ended_at.map(EventTime),
+        window_start: EventTime(event.window_start),
+        window_end: EventTime(event.window_end),
+        windows: event.windows,
+        value: event.value,
+        expected: event.expected,
+        lower: event.lower,
+        upper: event.upper,
+        score: event.score,
+        peak_value: event.peak_value,
+        peak_score: event.peak_score,
+        reason: event.reason.as_str().into(),
     }
 }
 
@@ -143,28 +209,23 @@ pub fn operator_name(detector: &str) -> String {
     format!("detector/{detector}")
 }
 
-/// The detector's state and the buffer's, as one: the length of the first, then both.
-fn join(detector: &[u8], buffer: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(8 + detector.len() + buffer.len());
-    bytes.extend_from_slice(&(detector.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(detector);
-    bytes.extend_from_slice(buffer);
-    bytes
-}
-
-/// Undoes what [`AnomalyDetector`] writes into a checkpoint: the detector's state and the
-/// buffer's. `None` if the bytes are too short to be that.
-pub fn split_state(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
-}
-
 impl Actor for AnomalyDetector {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(usize::MAX);
+        let open = self.watch.open();
+        self.progress.anomalies_restored(&self.name.member, open.iter().map(summary).collect());
+        self.show_open(0, [0; 3], &open);
         self.show();
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // What is shown of a detector that is gone must not be taken for the present.
+        for series in self.exposed.clear() {
+            let (pipeline, detector) = (&*self.pipeline, &*self.name.member);
+            SeriesHidden { pipeline, detector, series: &series }.emit();
+        }
     }
 }
 
@@ -179,18 +240,5 @@ impl Handler<Flow> for AnomalyDetector {
             self.supervision.fail(&self.name, error, Remedy::Restart);
             ctx.stop();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_two_states_come_apart_again() {
-        assert_eq!(split_state(&join(b"ab", b"c")), Some((&b"ab"[..], &b"c"[..])));
-        assert_eq!(split_state(&join(b"", b"")), Some((&b""[..], &b""[..])));
-        assert_eq!(split_state(b"short"), None);
-        assert_eq!(split_state(&[255; 9]), None);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::delta_committer::EpochDurable;
@@ -37,6 +38,12 @@ pub struct TakeBarrier {
     /// Nothing is to be read after it.
     pub last: bool,
 }
+
+/// To the checkpoint writer: begin no epoch any more but the last, and answer when none is under
+/// way. Between the answer and [`FinishWithEpoch`] no barrier holds anything back in the graph.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle(pub oneshot::Sender<()>);
 
 /// To the checkpoint writer: make the next epoch the last one, and begin it as soon as possible.
 #[derive(Debug, Clone, Copy, Message)]
@@ -169,6 +176,10 @@ pub struct CheckpointWriter {
     pub(super) last_begun: Option<Instant>,
     pub(super) last_durable: Instant,
     pub(super) finishing: bool,
+    /// No epoch begins any more but the last; see [`Settle`].
+    pub(super) settled: bool,
+    /// Who waits for the epoch under way to end.
+    pub(super) settling: Option<oneshot::Sender<()>>,
     /// A reader waits for the next epoch.
     pub(super) wanted: bool,
     pub(super) in_flight: Option<InFlight>,
@@ -232,7 +243,7 @@ impl CheckpointWriter {
             None => {
                 // The first epoch begins when the actors are wired up.
                 let due = self.last_begun.is_some_and(|begun| begun.elapsed() >= self.interval);
-                if due {
+                if due && !self.settled {
                     self.begin();
                 }
             }
@@ -445,7 +456,11 @@ impl CheckpointWriter {
             positions: self.base.positions.clone(),
             last,
         });
-        if !last && (self.finishing || self.wanted) {
+        if let Some(waiting) = self.settling.take() {
+            // Whoever waited may have given up with its generation.
+            let _ = waiting.send(());
+        }
+        if !last && (self.finishing || (self.wanted && !self.settled)) {
             self.begin();
         }
     }
@@ -538,11 +553,27 @@ impl Handler<Committed> for CheckpointWriter {
     }
 }
 
+impl Handler<Settle> for CheckpointWriter {
+    type Result = ();
+
+    fn handle(&mut self, Settle(waiting): Settle, _: &mut Self::Context) {
+        self.settled = true;
+        match self.in_flight {
+            Some(_) => self.settling = Some(waiting),
+            // Whoever waited may have given up with its generation.
+            None => drop(waiting.send(())),
+        }
+    }
+}
+
 impl Handler<FinishWithEpoch> for CheckpointWriter {
     type Result = ();
 
     fn handle(&mut self, _: FinishWithEpoch, _: &mut Self::Context) {
-        self.finishing = true;
+        // Said twice, it is still one last epoch.
+        if std::mem::replace(&mut self.finishing, true) {
+            return;
+        }
         if self.in_flight.is_none() {
             self.begin();
         }
@@ -556,6 +587,7 @@ impl Handler<EpochWanted> for CheckpointWriter {
         match self.in_flight {
             // Begun before the reader asked, perhaps: then one more follows it.
             Some(_) => self.wanted = true,
+            None if self.settled => {}
             None => self.begin(),
         }
     }

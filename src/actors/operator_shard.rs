@@ -10,9 +10,9 @@ use super::alignment::{Aligner, Step};
 use super::checkpoint_writer::{CheckpointWriter, Part, PartOfEpoch};
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::CreditPool;
-use super::fanout::Fanout;
+use super::fanout::{Fanout, FanoutError};
 use super::flow::{Flow, InputId, Item};
-use crate::graph::GraphError;
+use super::watermark_tracker::CatchUp;
 use crate::operator::{Operator, OperatorError};
 use crate::telemetry::events::{
     DuplicatesDropped, LateRows, QueryMetrics, StateSize, WindowsClosed,
@@ -49,7 +49,16 @@ enum ShardError {
     #[error(transparent)]
     Operator(#[from] OperatorError),
     #[error(transparent)]
-    Graph(#[from] GraphError),
+    Fanout(#[from] FanoutError),
+}
+
+impl ShardError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Fanout(error) if error.is_final() => Remedy::Mend,
+            _ => Remedy::Restart,
+        }
+    }
 }
 
 impl OperatorShard {
@@ -100,10 +109,10 @@ impl OperatorShard {
         }
     }
 
-    fn send(&mut self, rows: &[RecordBatch]) -> Result<(), GraphError> {
+    fn send(&mut self, rows: &[RecordBatch]) -> Result<(), FanoutError> {
         rows.iter().try_for_each(|batch| {
             let debt = self.credits.owe(batch.get_array_memory_size());
-            self.fanout.send(batch, i64::MAX, Some(&debt))
+            self.fanout.send(batch, i64::MAX, Some(&debt), None)
         })
     }
 
@@ -163,11 +172,18 @@ impl Actor for OperatorShard {
         if let Some(watermark) = self.restored.take()
             && let Err(error) = self.advance(watermark)
         {
-            self.supervision.fail(&self.name, error, Remedy::Restart);
+            let remedy = error.remedy();
+            self.supervision.fail(&self.name, error, remedy);
             return ctx.stop();
         }
         self.show_state();
     }
+}
+
+impl Handler<CatchUp> for OperatorShard {
+    type Result = ();
+
+    fn handle(&mut self, _: CatchUp, _: &mut Self::Context) {}
 }
 
 impl Handler<Flow> for OperatorShard {
@@ -178,7 +194,8 @@ impl Handler<Flow> for OperatorShard {
         let _busy = self.health.busy();
         fail::fail_point!("operator_shard");
         if let Err(error) = self.take(flow) {
-            self.supervision.fail(&self.name, error, Remedy::Restart);
+            let remedy = error.remedy();
+            self.supervision.fail(&self.name, error, remedy);
             ctx.stop();
         }
     }

@@ -194,6 +194,7 @@ mod tests {
             feeds_from: Feeds::Query(0),
             sources: vec!["logs".into()],
             stateful: false,
+            misfits_to_dead_letters: false,
         }
     }
 

@@ -122,12 +122,7 @@ impl ErrorRate {
     }
 
     /// Judges and learns one window of the series at `place`.
-    fn take(
-        &mut self,
-        place: u32,
-        window: &WindowSlice<'_>,
-        item: &SeriesValue,
-    ) -> Judgement {
+    fn take(&mut self, place: u32, window: &WindowSlice<'_>, item: &SeriesValue) -> Judgement {
         let tally = Tally::new(item.value * item.weight, item.weight);
         let judged = self.series.state_mut(place).learn(tally, &self.parameters);
         let key = self.series.key(place).clone();

@@ -50,7 +50,8 @@ impl Model for EwmaModel {
         let reach = wide.max(self.min_change);
         let band = Band { expected, lower: expected - reach, upper: expected + reach };
         // From no deviation at all the first values that differ must be able to start one.
-        let learnt = if wide > 0.0 { value.clamp(expected - reach, expected + reach) } else { value };
+        let learnt =
+            if wide > 0.0 { value.clamp(expected - reach, expected + reach) } else { value };
         state.add(learnt, self.smoothing);
         Some(Verdict::by(band, value))
     }

@@ -108,11 +108,15 @@ impl Model for ChangeModel {
         };
         // Where a value would have to be for the sums to reach the threshold with it.
         let edge = |sum: &Sum| deviation * (self.threshold + self.slack - sum.deviations).max(0.0);
-        let band =
-            Band { expected: level, lower: level - edge(&state.below), upper: level + edge(&state.above) };
+        let band = Band {
+            expected: level,
+            lower: level - edge(&state.below),
+            upper: level + edge(&state.above),
+        };
         state.above.add(deviations - self.slack, value);
         state.below.add(-deviations - self.slack, value);
-        let sum = if state.above.deviations > state.below.deviations { state.above } else { state.below };
+        let sum =
+            if state.above.deviations > state.below.deviations { state.above } else { state.below };
         let changed = sum.deviations > self.threshold;
         let raise = changed && (sum.mean() - level).abs() >= self.min_change;
         let why = raise.then(|| {

@@ -6,7 +6,8 @@
 //! nothing had happened.
 //!
 //! ```text
-//! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::observe ─> Anomaly
+//! batches of a query ─ SeriesReader ─> WindowBuffer ─ ready(watermark) ─> Detector::judge
+//!     ─> Judgement ─> Lifecycle::step ─> AnomalyEvent: opened, updated, closed
 //! ```
 //!
 //! | kind | value | weight | out of line when |
@@ -42,15 +43,17 @@
 
 pub mod auto;
 pub mod band;
-pub mod batch;
 pub mod binomial;
 pub mod buffer;
 pub mod client_entropy;
 pub mod client_share;
 pub mod error_rate;
 pub mod ewma;
+pub mod exposed;
+pub mod level;
 pub mod level;
 pub mod level_change;
+pub mod lifecycle;
 pub mod median_mad;
 pub mod moments;
 pub mod new_keys;
@@ -73,6 +76,7 @@ pub mod state;
 pub mod static_threshold;
 pub mod track;
 pub mod traffic_spike;
+pub mod watch;
 mod words;
 
 #[cfg(test)]
@@ -84,10 +88,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use band::Band;
-pub use batch::{anomaly_schema, to_batch};
 pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
+pub use exposed::{Exposed, Shown};
+pub use lifecycle::{AnomalyEvent, EventKind, Lifecycle, Policy, anomaly_schema, to_batch};
 pub use reader::{Read, SeriesColumns, SeriesReader};
-pub use spec::{DetectorSpec, SpecError};
+pub use spec::{Combine, DetectorSpec, SpecError};
+pub use watch::{Judged, Outcome, Watch};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
 /// and nothing that is counted or timed comes near.

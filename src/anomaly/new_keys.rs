@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn few_unknown_keys_are_taken_for_known() {
-        let mut detector = NewKeys::new("d", &Parameters { max_keys: 20_000, ..Default::default() });
+        let mut detector =
+            NewKeys::new("d", &Parameters { max_keys: 20_000, ..Default::default() });
         let new = (0..10_000).filter(|i| detector.is_new(&format!("10.0.{i}"))).count();
         assert!((9_900..=10_000).contains(&new), "{new}");
         let again = (0..10_000).filter(|i| detector.is_new(&format!("10.0.{i}"))).count();

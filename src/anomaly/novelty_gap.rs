@@ -33,11 +33,7 @@ impl SeriesState for Known {
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, DetectorError> {
-        Ok(Known {
-            values: input.u32()?,
-            seen: SeenValues::read(input)?,
-            news: News::read(input)?,
-        })
+        Ok(Known { values: input.u32()?, seen: SeenValues::read(input)?, news: News::read(input)? })
     }
 }
 

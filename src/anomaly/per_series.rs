@@ -43,8 +43,12 @@ pub trait Model: Send {
 
     /// Judges a finite value, less than [`MAX_VALUE`] in size, by those before it, then learns it.
     /// `None` during the warm-up.
-    fn take(&self, state: &mut Self::State, window: &WindowSlice<'_>, value: f64)
-    -> Option<Verdict>;
+    fn take(
+        &self,
+        state: &mut Self::State,
+        window: &WindowSlice<'_>,
+        value: f64,
+    ) -> Option<Verdict>;
 }
 
 /// Parameters that all these kinds have.

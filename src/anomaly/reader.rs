@@ -17,7 +17,7 @@ use super::parameters::nearest;
 use super::{DetectorError, SeriesValue, SpecError};
 
 /// Between the parts of a key of several columns.
-const SEPARATOR: &str = " · ";
+pub(super) const SEPARATOR: &str = " · ";
 
 /// The columns of a query's output that a detector reads, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]

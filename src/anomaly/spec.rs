@@ -399,6 +399,11 @@ impl DetectorSpec {
         matches!(self, DetectorSpec::ErrorRate(_))
     }
 
+    /// Whether its series are clients, whose addresses must not become labels of metrics.
+    pub fn series_are_clients(&self) -> bool {
+        matches!(self, DetectorSpec::ClientShare(_))
+    }
+
     /// How rows of one key and window become one value.
     pub fn combine(&self) -> Combine {
         match self {

@@ -70,6 +70,12 @@ impl Writer {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
+    /// Bytes with their length before them.
+    pub fn block(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.bytes
     }
@@ -123,6 +129,12 @@ impl<'a> Reader<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
+    }
+
+    /// What [`Writer::block`] wrote.
+    pub fn block(&mut self) -> Result<&'a [u8], DetectorError> {
+        let length = self.count(1)?;
+        self.take(length)
     }
 
     pub fn u8(&mut self) -> Result<u8, DetectorError> {

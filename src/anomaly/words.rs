@@ -72,9 +72,53 @@ pub fn in_window(start: i64, end: i64) -> String {
     format!("in {length} microseconds")
 }
 
+/// "90 seconds", "3 minutes", "1 hour 5 minutes": how long something has lasted, in microseconds,
+/// to the two largest units.
+pub fn lasting(duration: i64) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+    ];
+    let said = |count: i64, name: &str| {
+        format!("{} {name}{}", number(count as f64), if count == 1 { "" } else { "s" })
+    };
+    let Some(at) = UNITS.iter().position(|(size, _)| duration >= *size) else {
+        return said(duration.max(0), "microsecond");
+    };
+    let (size, name) = UNITS[at];
+    let mut text = said(duration / size, name);
+    if let Some((lesser, name)) = UNITS.get(at + 1) {
+        let rest = duration % size / lesser;
+        if rest > 0 && *lesser >= 1_000_000 {
+            text.push(' ');
+            text.push_str(&said(rest, name));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (duration, text) in [
+            (180_000_000, "3 minutes"),
+            (60_000_000, "1 minute"),
+            (90_000_000, "1 minute 30 seconds"),
+            (3_900_000_000, "1 hour 5 minutes"),
+            (86_400_000_000, "1 day"),
+            (1_500_000, "1 second"),
+            (7, "7 microseconds"),
+            (-1, "0 microseconds"),
+        ] {
+            assert_eq!(lasting(duration), text, "{duration}");
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -1,4 +1,4 @@
-//! Records that could not be decoded, as rows of their own table.
+//! Records that could not be decoded, and rows that violate a rule, as rows of their own table.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
-use super::{CodecError, RecordError};
+use super::{CodecError, Encoder, EncodingSpec, JsonEncoding, RecordError};
 
 use crate::source::{PartitionId, Record};
 
@@ -63,6 +63,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         ),
         text("file", true),
         Field::new("line", DataType::Int64, true),
+        text("query", true),
     ]))
 });
 
@@ -70,8 +71,62 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// split is `topic-partition`), why it was refused (`reason`, `column`, `error`), the record
 /// itself (`key`, `payload`; `payload_bytes` is its whole length, which is more than the payload's
 /// if that was cut), when, and for what came from a file where in it (`file`, `line`).
+///
+/// A row that a query's rules reject has the `query`, the rule's name as `reason`, and itself as
+/// JSON in `payload`. Its position is that of the record it was made of. Where that is not known,
+/// because an operator with state or a join with a table stands between, `split` is empty and
+/// `offset` is [`NO_OFFSET`].
 pub fn dead_letter_schema() -> SchemaRef {
     SCHEMA.clone()
+}
+
+/// The `offset` of a row that no one record was made into.
+pub const NO_OFFSET: i64 = -1;
+
+/// Where rejected rows come from.
+#[derive(Debug, Clone)]
+pub struct RejectedFrom<'a> {
+    /// The source, or the sources, with commas between them.
+    pub source: &'a str,
+    /// The split; empty if they are of no one split.
+    pub split: &'a str,
+    /// The query whose rule they violate.
+    pub query: &'a str,
+}
+
+/// Rows that a query's rules rejected, as dead letters: `reasons` and `errors` have an entry for
+/// each row of `rows`, `offset` gives a row's position if it has one. Payloads above `max_payload`
+/// bytes are cut to it.
+///
+/// # Errors
+/// [`CodecError`] if a column cannot be written as JSON.
+pub fn rejected_rows(
+    from: &RejectedFrom<'_>,
+    rows: &RecordBatch,
+    (reasons, errors): (&[Arc<str>], &[String]),
+    offset: impl Fn(usize) -> Option<i64>,
+    max_payload: usize,
+    now_ms: i64,
+) -> Result<RecordBatch, CodecError> {
+    let spec = EncodingSpec::Json(JsonEncoding { nulls: true });
+    let encoded = Encoder::new(&rows.schema(), &spec)?.encode(rows)?;
+    let mut builder = DeadLetterBuilder::new(max_payload);
+    for (row, payload) in encoded.iter().enumerate() {
+        builder.source.append_value(from.source);
+        builder.split.append_value(from.split);
+        builder.offset.append_value(offset(row).unwrap_or(NO_OFFSET));
+        builder.reason.append_value(reasons.get(row).map_or("", |reason| reason));
+        builder.column.append_null();
+        builder.error.append_value(errors.get(row).map_or("", String::as_str));
+        builder.key.append_null();
+        builder.payload.append_value(&payload[..payload.len().min(max_payload)]);
+        builder.payload_bytes.append_value(i64::try_from(payload.len()).unwrap_or(i64::MAX));
+        builder.rejected_at.append_value(now_ms.saturating_mul(1000));
+        builder.file.append_null();
+        builder.line.append_null();
+        builder.query.append_value(from.query);
+    }
+    builder.finish()
 }
 
 /// Collects dead letters into a batch.
@@ -91,6 +146,7 @@ pub struct DeadLetterBuilder {
     rejected_at: TimestampMicrosecondBuilder,
     file: StringBuilder,
     line: Int64Builder,
+    query: StringBuilder,
 }
 
 impl DeadLetterBuilder {
@@ -112,6 +168,7 @@ impl DeadLetterBuilder {
             rejected_at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             file: StringBuilder::new(),
             line: Int64Builder::new(),
+            query: StringBuilder::new(),
         }
     }
 
@@ -139,6 +196,7 @@ impl DeadLetterBuilder {
         self.file.append_option(record.meta.file);
         let line = record.meta.line.map(|line| i64::try_from(line).unwrap_or(i64::MAX));
         self.line.append_option(line);
+        self.query.append_null();
         self.rows += 1;
         self.bytes +=
             kept + kept_key + letter.error.len() + record.meta.file.map_or(0, str::len) + 128;
@@ -175,6 +233,7 @@ impl DeadLetterBuilder {
             Arc::new(self.rejected_at.finish()),
             Arc::new(self.file.finish()),
             Arc::new(self.line.finish()),
+            Arc::new(self.query.finish()),
         ];
         Ok(RecordBatch::try_new(dead_letter_schema(), columns)?)
     }
@@ -203,5 +262,29 @@ mod tests {
         assert_eq!(batch.column(11).as_primitive::<arrow::datatypes::Int64Type>().value(0), 3);
         assert!(builder.is_empty());
         assert_eq!(builder.finish().unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn a_rejected_row_is_json_with_its_rule_and_its_place() {
+        use arrow::array::{Float64Array, StringArray};
+        let rows = RecordBatch::try_from_iter([
+            ("id", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef),
+            ("price", Arc::new(Float64Array::from(vec![None, Some(-1.5)]))),
+        ])
+        .unwrap();
+        let from = RejectedFrom { source: "sales", split: "sales-0", query: "silver" };
+        let reasons = [Arc::from("valid_price"), Arc::from("valid_price")];
+        let errors = ["first".to_owned(), "second".to_owned()];
+        let offset = |row| (row == 1).then_some(42);
+        let batch =
+            rejected_rows(&from, &rows, (&reasons, &errors), offset, 1 << 20, 1_000).unwrap();
+        assert_eq!(batch.schema(), dead_letter_schema());
+        let offsets = batch.column(2).as_primitive::<arrow::datatypes::Int64Type>();
+        assert_eq!(offsets.values(), &[NO_OFFSET, 42]);
+        assert_eq!(batch.column(3).as_string::<i32>().value(1), "valid_price");
+        let payload = batch.column(7).as_binary::<i32>();
+        assert_eq!(payload.value(0), br#"{"id":"a","price":null}"#);
+        assert_eq!(payload.value(1), br#"{"id":"b","price":-1.5}"#);
+        assert_eq!(batch.column(12).as_string::<i32>().value(0), "silver");
     }
 }

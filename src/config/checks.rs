@@ -20,6 +20,7 @@ pub(crate) fn check(settings: &Settings, root: &Table) -> Vec<ConfigError> {
     consumer_groups(settings, &mut errors);
     credits(settings, &mut errors);
     directories(settings, &mut errors);
+    super::catalog::check(settings, &mut errors);
     files_that_go(settings, &mut errors);
     errors
 }
@@ -233,6 +234,24 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
                 kind,
             });
         }
+    }
+    for job in &settings.batch {
+        writers.push(Writer {
+            what: format!("batch job `{}`", job.name),
+            path: normal(&job.sink.path),
+            key: path_of(&["batch", &job.name, "sink", "path"]),
+            detector: None,
+            kind: Kind::Table,
+        });
+    }
+    if settings.batch_runs.enabled && !settings.batch.is_empty() {
+        writers.push(Writer {
+            what: "the log of batch runs".to_owned(),
+            path: normal(&settings.batch_runs.path),
+            key: path_of(&["batch_runs", "path"]),
+            detector: None,
+            kind: Kind::Table,
+        });
     }
     for detector in &settings.detectors {
         writers.push(Writer {

@@ -18,6 +18,14 @@ pub(crate) fn read(name: &str, section: &Section<'_>, sink_path: &str) -> Option
     let weight = section.string("weight", COLUMN).map(|found| found.text.to_owned());
     let window =
         section.string("window", COLUMN).map_or("window_start".to_owned(), |w| w.text.to_owned());
+    let count = |key, default, least, most| {
+        let found = section.integer(key, least, most);
+        found.and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
+    };
+    let open_after = count("open_after", 1, 1, 1000);
+    let clear_after = count("clear_after", 3, 1, 1000);
+    let update_every = count("update_every", 10, 0, 1_000_000);
+    let metric_series = count("metric_series", 20, 0, 1000);
     let sink = section.section("sink");
     sink.choice("type", &[("delta", ())], &[], ());
     let delta = read_delta(&sink, Some(sink_path.to_owned()));
@@ -37,6 +45,10 @@ pub(crate) fn read(name: &str, section: &Section<'_>, sink_path: &str) -> Option
         weight,
         window,
         kind: kind?.text.to_owned(),
+        open_after,
+        clear_after,
+        update_every,
+        metric_series: metric_series as usize,
         parameters,
         sink: delta?,
         location: section.header.clone(),

@@ -32,6 +32,10 @@ pub enum Environment {
     /// Nothing is looked up: `${…}` without a default stays as it is, and what depends on its
     /// value is not checked (`validate --no-environment`).
     None,
+    /// As [`Real`](Self::Real), but a variable that is not set stays as it is, and secret files are
+    /// left alone: for commands that need to know where tables are, and not the password of a
+    /// broker. What depends on such values is not checked.
+    Partial,
     /// These values and no others: by variable name, or by `file:PATH`.
     Map(BTreeMap<String, String>),
 }
@@ -45,7 +49,7 @@ impl Environment {
     /// `None`: not set.
     fn variable(&self, name: &str) -> Result<Option<String>, String> {
         match self {
-            Self::Real => match std::env::var(name) {
+            Self::Real | Self::Partial => match std::env::var(name) {
                 Ok(value) => Ok(Some(value)),
                 Err(std::env::VarError::NotPresent) => Ok(None),
                 Err(std::env::VarError::NotUnicode(_)) => {
@@ -60,7 +64,7 @@ impl Environment {
     fn file(&self, path: &str) -> Result<String, String> {
         let text = match self {
             Self::Real => read_secret(path)?,
-            Self::None => return Err("files are not looked at".to_owned()),
+            Self::None | Self::Partial => return Err("files are not looked at".to_owned()),
             Self::Map(values) => match values.get(&format!("file:{path}")) {
                 Some(text) => text.clone(),
                 None => return Err(format!("cannot read {path}: no such file")),
@@ -201,7 +205,7 @@ impl Interpolation<'_> {
                 return Err(ConfigError::new("`${file:}` names no file")
                     .expected("a path, such as `${file:/run/secrets/kafka_password}`"));
             }
-            if matches!(self.environment, Environment::None) {
+            if matches!(self.environment, Environment::None | Environment::Partial) {
                 return Ok(None);
             }
             return match self.environment.file(path) {
@@ -241,7 +245,11 @@ impl Interpolation<'_> {
             (Some(value), None) => Ok(Some((value, Origin::Environment))),
             (Some(value), Some(_)) if !value.is_empty() => Ok(Some((value, Origin::Environment))),
             (_, Some(default)) => Ok(Some((default.to_owned(), Origin::Environment))),
-            (None, None) if matches!(self.environment, Environment::None) => Ok(None),
+            (None, None)
+                if matches!(self.environment, Environment::None | Environment::Partial) =>
+            {
+                Ok(None)
+            }
             (None, None) => {
                 let similar = match self.environment {
                     Environment::Real => {
@@ -250,7 +258,7 @@ impl Interpolation<'_> {
                             .collect();
                         suggest::did_you_mean(name, names.iter().map(String::as_str))
                     }
-                    Environment::None => None,
+                    Environment::None | Environment::Partial => None,
                     Environment::Map(values) => {
                         suggest::did_you_mean(name, values.keys().map(String::as_str))
                     }

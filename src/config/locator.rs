@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::diagnostics::{ConfigError, Location};
 use super::document::{Node, Table, Value, write_path};
 use super::model::{
-    DetectorSettings, QuerySettings, Settings, SourceSettings, TableSettings, TestSettings,
+    DetectorSettings, ExpectationSettings, QuerySettings, Settings, SourceSettings, TableSettings,
+    TestSettings,
 };
 
 /// Finds the place of a key path.
@@ -143,6 +144,23 @@ impl Settings {
     ) -> ConfigError {
         let at = query.sql_location.at_line_column(&query.sql, line, column);
         self.error_at(&["queries", &query.name, "sql"], message, help).at(&at)
+    }
+
+    /// An error in a query's rule: at a line and column of its condition, or as a whole.
+    pub fn error_at_expectation(
+        &self,
+        query: &QuerySettings,
+        rule: &ExpectationSettings,
+        place: Option<(usize, usize)>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> ConfigError {
+        let at = match place {
+            Some((line, column)) => rule.that_location.at_line_column(&rule.that, line, column),
+            None => rule.location.clone(),
+        };
+        let path = ["queries", &query.name, "expect", &rule.name];
+        self.error_at(&path, message, help).at(&at)
     }
 
     /// An error at a byte of a source's declared columns.

@@ -12,12 +12,15 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod batch;
+mod catalog;
 mod checks;
 mod context;
 mod detector;
 mod diagnostics;
 mod document;
 mod environment;
+mod expect;
 mod format;
 mod kafka_options;
 mod locator;
@@ -28,8 +31,10 @@ mod pipeline;
 mod query;
 mod secret;
 mod section;
+mod server;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]
@@ -38,6 +43,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -46,19 +52,21 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
-    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
-    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
-    DetectorSettings, DropDuplicates, DropWithin, FileCompression, FileOrder, FilesFormat,
-    FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat, JsonSchemaFormat,
-    KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings,
-    MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
-    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
-    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
-    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
-    SourceKind, SourceSettings, StartOffset, StartPosition, TableKind, TableSettings, TestBatch,
-    TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable, TextCompression,
-    TimeSettings, TimestampSetting, Trigger, UnknownFields, WatermarkSettings,
+    After, AfterFile, AvroFormat, BatchJobSettings, BatchRunsSettings, BatchSettings,
+    CheckpointSettings, Compression, ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode,
+    DeadLetterSettings, DebeziumFormat, DebeziumPayload, DecimalSetting, DeltaSinkSettings,
+    DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates, DropWithin,
+    ExpectationSettings, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
+    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaSettings,
+    KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings, MemorySettings, MemorySinkSettings,
+    MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
+    PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
+    RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
+    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, SqlBoxSettings,
+    StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
+    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
+    TlsSettings, Trigger, TypeChange, UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction,
+    WatermarkSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;
@@ -68,6 +76,8 @@ use diagnostics::SourceFile;
 use document::{LARGEST, Table};
 use locator::Locator;
 use section::Section;
+
+pub(crate) use units::{parse_duration, parse_size};
 
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data";
 

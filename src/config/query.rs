@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::diagnostics::ConfigError;
 use super::document::Value;
+use super::expect;
 use super::model::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
 use super::names::check_name;
 use super::section::Section;
@@ -35,6 +36,7 @@ pub(crate) fn read(name: &str, section: &Section<'_>, epoch: Duration) -> Option
             section.duration_or("state_ttl", &[], least, most).flatten()
         })
         .flatten();
+    let expect = expect::read(section);
     let sinks = sinks(name, section, mode);
     section.finish();
     let sql = sql?;
@@ -46,6 +48,7 @@ pub(crate) fn read(name: &str, section: &Section<'_>, epoch: Duration) -> Option
         trigger,
         drop_duplicates,
         state_ttl,
+        expect,
         sinks: sinks?,
         location: section.header.clone(),
     })

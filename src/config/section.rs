@@ -192,6 +192,29 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// The section of one entry of a table of names, without what stands in it: see
+    /// [`table_of`](Self::table_of).
+    pub(crate) fn named_entry(&self, entry: &'a Entry) -> Section<'a> {
+        let mut path = self.path.clone();
+        path.push(entry.key.clone());
+        let mut pattern = self.pattern.clone();
+        pattern.push("*".to_owned());
+        Section {
+            context: self.context,
+            table: None,
+            path,
+            pattern,
+            header: entry.key_at.clone(),
+            item: false,
+            asked: RefCell::default(),
+        }
+    }
+
+    /// Reads from what stands in the entry from now on, if it is a table.
+    pub(crate) fn table_of(&mut self, entry: &'a Entry) {
+        self.table = entry.node.as_table();
+    }
+
     /// The same section over another table (an item of an array of tables).
     pub(crate) fn over(&self, table: &'a Table, header: Location) -> Section<'a> {
         Section {

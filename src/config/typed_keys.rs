@@ -75,6 +75,7 @@ const OF_SINKS: &[(&str, &[&str])] = &[
     ("key", &["delta", "kafka", "postgres"]),
     ("target_file_size", &["delta"]),
     ("evolve", &["delta"]),
+    ("on_type_change", &["delta"]),
     ("checkpoint_interval", &["delta"]),
     ("properties", &["delta"]),
     ("brokers", &["kafka"]),

@@ -1,10 +1,10 @@
 //! The feeds below one root, bound and ready to run.
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 
 use crate::operator::{OperatorError, Router};
-use crate::sql::{BoundMap, SqlError, Target};
+use crate::sql::{BoundExpectations, BoundMap, RejectedRows, SqlError, Tally, Target, Violation};
 
 use super::{FeedId, Graph, Root};
 
@@ -25,6 +25,27 @@ pub enum GraphError {
     /// A router failed.
     #[error(transparent)]
     Operator(#[from] OperatorError),
+    /// Rows violate a rule that the pipeline stops at.
+    #[error(
+        "query '{query}': {} of {of} rows violate the expectation '{}' ({}), whose on_violation is \
+         \"fail\"; nothing of this epoch has been committed; the first of them: {}",
+        violation.rows, violation.rule, violation.that, violation.first
+    )]
+    Violated {
+        /// The query.
+        query: String,
+        /// Rows of the batch.
+        of: usize,
+        /// The rule, and what violated it.
+        violation: Violation,
+    },
+}
+
+impl GraphError {
+    /// Whether it would come again after a restart: the rows, or the rule, have to be changed.
+    pub fn is_violation(&self) -> bool {
+        matches!(self, Self::Violated { .. })
+    }
 }
 
 /// What a batch of a root came to at one end of its branches.
@@ -36,6 +57,22 @@ pub enum Delivery {
         query: usize,
         /// At least one.
         rows: RecordBatch,
+        /// The place of each in the root's batch, where somebody wants them and they are known.
+        places: Option<UInt32Array>,
+    },
+    /// What a query's rules came to. Comes before the rows.
+    Checked {
+        /// The query's place in the graph.
+        query: usize,
+        /// By rule, in the plan's order.
+        tallies: Vec<Tally>,
+    },
+    /// Rows of a query's output that go to the dead letters instead.
+    Rejected {
+        /// The query's place in the graph.
+        query: usize,
+        /// They.
+        rejected: RejectedRows,
     },
     /// Rows for an operator.
     Operator {
@@ -53,6 +90,8 @@ pub enum Delivery {
 /// Every feed below one root. Belongs to one thread.
 pub struct Branches {
     branches: Vec<Branch>,
+    /// Whether somebody wants to know where rows stood in the root's batch.
+    traced: bool,
 }
 
 struct Branch {
@@ -62,7 +101,7 @@ struct Branch {
 
 enum End {
     Operator { operator: usize, input: usize, router: Box<dyn Router> },
-    Output { query: usize, readers: Vec<Branch> },
+    Output { query: usize, name: String, rules: Option<BoundExpectations>, readers: Vec<Branch> },
 }
 
 impl Branches {
@@ -76,7 +115,9 @@ impl Branches {
             .into_iter()
             .map(|id| Branch::new(graph, id, input))
             .collect::<Result<_, _>>()?;
-        Ok(Self { branches })
+        let traced =
+            graph.outputs_below(root).iter().any(|query| graph.queries[*query].has_dead_letters());
+        Ok(Self { branches, traced })
     }
 
     /// Runs every branch on one batch and hands what comes out to `deliver`. Operators have
@@ -91,7 +132,23 @@ impl Branches {
         shards: usize,
         deliver: &mut dyn FnMut(Delivery),
     ) -> Result<(), GraphError> {
-        self.branches.iter_mut().try_for_each(|branch| branch.apply(batch, shards, deliver))
+        let places = self.traced.then(|| {
+            let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+            UInt32Array::from_iter_values(0..rows)
+        });
+        self.branches
+            .iter_mut()
+            .try_for_each(|branch| branch.apply(batch, places.as_ref(), shards, deliver))
+    }
+
+    /// Somebody wants to know where rows stood in the root's batch.
+    pub fn trace(&mut self) {
+        self.traced = true;
+    }
+
+    /// Whether rejected rows come with their places in the root's batch.
+    pub fn is_traced(&self) -> bool {
+        self.traced
     }
 }
 
@@ -108,6 +165,8 @@ impl Branch {
             },
             Target::Output => End::Output {
                 query: id.query,
+                name: plan.name.clone(),
+                rules: BoundExpectations::new(plan)?,
                 readers: graph
                     .feeds_behind(id.query)
                     .into_iter()
@@ -121,10 +180,11 @@ impl Branch {
     fn apply(
         &mut self,
         batch: &RecordBatch,
+        places: Option<&UInt32Array>,
         shards: usize,
         deliver: &mut dyn FnMut(Delivery),
     ) -> Result<(), GraphError> {
-        let rows = self.map.apply(batch)?;
+        let (mut rows, mut places) = self.map.apply_traced(batch, places.cloned())?;
         match &mut self.end {
             End::Operator { operator, input, router } => {
                 let routed = router.route(&rows, shards)?;
@@ -135,14 +195,29 @@ impl Branch {
                     null_time: routed.null_time,
                 });
             }
-            End::Output { query, readers } => {
+            End::Output { query, name, rules, readers } => {
                 if rows.num_rows() == 0 {
                     return Ok(());
                 }
-                for reader in readers {
-                    reader.apply(&rows, shards, deliver)?;
+                if let Some(rules) = rules {
+                    let checked = rules.check(&rows, places)?;
+                    deliver(Delivery::Checked { query: *query, tallies: checked.tallies });
+                    if let Some(violation) = checked.violation {
+                        let (query, of) = (name.clone(), rows.num_rows());
+                        return Err(GraphError::Violated { query, of, violation });
+                    }
+                    if let Some(rejected) = checked.rejected {
+                        deliver(Delivery::Rejected { query: *query, rejected });
+                    }
+                    (rows, places) = (checked.rows, checked.places);
+                    if rows.num_rows() == 0 {
+                        return Ok(());
+                    }
                 }
-                deliver(Delivery::Output { query: *query, rows });
+                for reader in readers {
+                    reader.apply(&rows, places.as_ref(), shards, deliver)?;
+                }
+                deliver(Delivery::Output { query: *query, rows, places });
             }
         }
         Ok(())

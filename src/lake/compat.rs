@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use arrow::datatypes::DataType as ArrowType;
+use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::{Metadata, Protocol, StructField, StructType};
 
 use super::types::sql_name;
+use super::widen::widens;
 
 /// What comparing the rows' columns with a table's comes to.
 #[derive(Debug, Default)]
@@ -34,11 +37,14 @@ pub(super) fn compare(
             Some(there) => {
                 let wanted = sql_name(there.data_type());
                 // The names tell the order of a struct's fields apart, which equality does not.
-                if there.data_type() != column.data_type() || wanted != sql_name(column.data_type())
+                if (there.data_type() != column.data_type()
+                    || wanted != sql_name(column.data_type()))
+                    && !is_wider(there, column)
                 {
                     differences.push(format!(
                         "column `{name}`: the table has {wanted}, the rows have {}; \
-                         cast it in the query: CAST({name} AS {wanted})",
+                         cast it in the query: CAST({name} AS {wanted}), or set \
+                         on_type_change = \"dead_letter\" on the sink, for rows that do not fit",
                         described(column, there),
                     ));
                 }
@@ -58,7 +64,8 @@ pub(super) fn compare(
                     ));
                 } else if !evolve {
                     differences.push(format!(
-                        "column `{name}` {}: not in the table; allow schema evolution to add it",
+                        "column `{name}` {}: not in the table; set evolve = \"add\" on the \
+                         sink to add it",
                         sql_name(column.data_type())
                     ));
                 } else if !column.is_nullable() {
@@ -84,8 +91,8 @@ pub(super) fn compare(
             ));
         } else if !evolve {
             differences.push(format!(
-                "column `{name}` {}: in the table and missing from the rows; allow schema \
-                 evolution to fill it with NULL",
+                "column `{name}` {}: in the table and missing from the rows; set \
+                 evolve = \"add\" on the sink to fill it with NULL",
                 sql_name(there.data_type())
             ));
         }
@@ -99,6 +106,15 @@ pub(super) fn compare(
         ));
     }
     result
+}
+
+/// Whether the table's type holds every value of the rows'.
+fn is_wider(there: &StructField, column: &StructField) -> bool {
+    let types: Result<(ArrowType, ArrowType), _> = column
+        .data_type()
+        .try_into_arrow()
+        .and_then(|from: ArrowType| Ok((from, there.data_type().try_into_arrow()?)));
+    types.is_ok_and(|(from, to)| widens(&from, &to))
 }
 
 /// The rows' type, and where it only differs in what may be NULL inside, that.
@@ -172,6 +188,32 @@ pub(super) fn objections(protocol: &Protocol, metadata: &Metadata) -> Vec<String
                 }
             }
         }
+    }
+    reasons
+}
+
+/// Why files of such a table cannot be replaced by others that hold the same rows; empty: they can.
+///
+/// Rows that were accepted once need no second check, so that constraints, generated columns and
+/// the like are nothing to worry about here.
+pub(super) fn rewrite_objections(protocol: &Protocol, metadata: &Metadata) -> Vec<String> {
+    const HARMLESS: [&str; 4] =
+        ["clustering", "domainMetadata", "typeWidening", "allowColumnDefaults"];
+    let mut reasons = Vec::new();
+    let version = protocol.min_writer_version();
+    if version > 7 {
+        reasons.push(format!("it needs writer version {version}; this is version 7"));
+    }
+    for feature in protocol.writer_features().unwrap_or_default() {
+        let name = feature.to_string();
+        if !HARMLESS_FEATURES.contains(&name.as_str()) && !HARMLESS.contains(&name.as_str()) {
+            reasons.push(format!("the table feature '{name}' is not supported"));
+        }
+    }
+    if let Some(mode) =
+        metadata.configuration().get("delta.columnMapping.mode").filter(|mode| *mode != "none")
+    {
+        reasons.push(format!("columns are mapped (delta.columnMapping.mode = {mode})"));
     }
     reasons
 }

@@ -18,7 +18,7 @@ use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::LakeError;
+use super::{ExistingTable, LakeError, damage};
 
 /// The key of `commitInfo` under which a commit carries the token of what it holds, by which a
 /// writer recognises its own commit when it could not learn how a write ended.
@@ -71,13 +71,23 @@ struct Provenance {
 impl LogView {
     /// Reads the newest version, or returns `None` where there is no table yet.
     pub async fn load(store: &LogStoreRef, table: &str) -> Result<Option<Self>, LakeError> {
+        Self::load_at(store, table, None).await
+    }
+
+    /// Reads a version, the newest without one, or returns `None` where there is no table.
+    pub async fn load_at(
+        store: &LogStoreRef,
+        table: &str,
+        version: Option<Version>,
+    ) -> Result<Option<Self>, LakeError> {
         let trouble = |e: DeltaTableError| LakeError::from_delta("read the log of", table, e);
         // Asked first, so that an empty directory is told from a log that cannot be read: only
         // the former may be answered by creating a table.
         if !store.is_delta_table_location().await.map_err(trouble)? {
             return Ok(None);
         }
-        let snapshot = Arc::new(Snapshot::try_new(store.as_ref(), None).await.map_err(trouble)?);
+        let existing = ExistingTable { store: store.clone(), table: table.to_owned() };
+        let snapshot = Arc::new(existing.snapshot(version).await?);
         Ok(Some(Self {
             store: store.clone(),
             table: table.to_owned(),
@@ -88,6 +98,11 @@ impl LogView {
             transactions: HashMap::new(),
             tokens: VecDeque::new(),
         }))
+    }
+
+    /// How messages call the table.
+    pub fn table(&self) -> &str {
+        &self.table
     }
 
     /// Follows the log to its newest version; returns whether there was anything new.
@@ -193,7 +208,7 @@ impl LogView {
         }
     }
 
-    async fn read(&self, version: Version) -> Result<Option<Bytes>, LakeError> {
+    pub(super) async fn read(&self, version: Version) -> Result<Option<Bytes>, LakeError> {
         self.store
             .read_commit_entry(version)
             .await
@@ -201,15 +216,10 @@ impl LogView {
     }
 
     fn parse(&self, version: Version, bytes: &[u8]) -> Result<Vec<Line>, LakeError> {
-        bytes
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.iter().all(u8::is_ascii_whitespace))
-            .map(serde_json::from_slice)
-            .collect::<Result<_, _>>()
-            .map_err(|e| LakeError::log(&self.table, format!("version {version}: {e}")))
+        parse_lines(&self.table, version, bytes)
     }
 
-    fn apply(&mut self, version: Version, bytes: &[u8]) -> Result<(), LakeError> {
+    pub(super) fn apply(&mut self, version: Version, bytes: &[u8]) -> Result<(), LakeError> {
         for line in self.parse(version, bytes)? {
             if let Some(metadata) = line.metadata {
                 self.metadata = metadata;
@@ -238,6 +248,30 @@ impl LogView {
     fn shown(&self, path: &Path) -> String {
         shown(&self.table, path)
     }
+}
+
+/// The lines of a commit, as much of them as `T` has a place for. A commit without any is damaged:
+/// every writer puts something into it.
+pub(super) fn parse_lines<T: serde::de::DeserializeOwned>(
+    table: &str,
+    version: Version,
+    bytes: &[u8],
+) -> Result<Vec<T>, LakeError> {
+    let path = || commit_uri_from_version(Some(version));
+    let lines = bytes
+        .split(|b| *b == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace))
+        .map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|e| {
+                damage::damaged(table, &path(), &format!("line {} is no action: {e}", index + 1))
+            })
+        })
+        .collect::<Result<Vec<T>, _>>()?;
+    if lines.is_empty() {
+        return Err(damage::damaged(table, &path(), "it is empty"));
+    }
+    Ok(lines)
 }
 
 fn shown(table: &str, path: &Path) -> String {

@@ -17,13 +17,18 @@
 
 mod compat;
 mod create;
+pub(crate) mod damage;
 mod durable;
 mod error;
+mod existing;
 mod location;
 mod log;
+pub(crate) mod rewrite;
 mod spec;
+pub mod store;
 mod table;
 mod types;
+mod widen;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,11 +37,14 @@ mod tests;
 
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
+pub(crate) use existing::ExistingTable;
+pub use location::{TableLocation, location_problem};
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};
 
 pub(crate) use types::storage_type;
+pub(crate) use widen::widens;
 
 /// What `commitInfo` names as the engine.
 pub(crate) fn engine_info() -> String {

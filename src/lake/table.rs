@@ -21,11 +21,14 @@ use super::compat::{changes, compare, objections};
 use super::create::{add_columns, check_definition, create, stamp};
 use super::log::{LogView, TOKEN_KEY, Written};
 use super::types::delta_fields;
-use super::{LakeError, TableSpec, location, now_ms};
+use super::{ExistingTable, LakeError, TableSpec, now_ms};
 
 /// How often a commit is tried against writers that take its version, before the caller gets
 /// [`LakeError::Conflict`]. Each try costs one small read, so this is far from patience's end.
 const COMMIT_ATTEMPTS: u32 = 64;
+
+/// How long a commit waits, times its attempts, for a version that is taken and not there yet.
+const TAKEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often opening starts over because another creator or evolver was first.
 const OPEN_ATTEMPTS: u32 = 16;
@@ -88,7 +91,7 @@ impl LakeTable {
     /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
     pub async fn open_or_create(spec: &TableSpec) -> Result<Self, LakeError> {
         let columns = check_definition(spec, delta_fields(&spec.schema))?;
-        let store = location::log_store(spec)?;
+        let store = spec.location().writable().await?;
         let table = shown_uri(&store);
         for _ in 0..OPEN_ATTEMPTS {
             let Some(view) = LogView::load(&store, &table).await? else {
@@ -113,6 +116,7 @@ impl LakeTable {
             if !comparison.to_add.is_empty() {
                 // Whether it was written or another writer was first: look again.
                 add_columns(&view, &table, comparison.to_add).await?;
+                fail::fail_point!("lake::evolved");
                 continue;
             }
             let checkpointed = last_checkpoint(&store, &table).await?.unwrap_or(0);
@@ -129,6 +133,18 @@ impl LakeTable {
             });
         }
         Err(LakeError::Conflict { table, attempts: OPEN_ATTEMPTS })
+    }
+
+    /// The columns of the table at `spec.uri`; `None` if there is no table yet.
+    ///
+    /// # Errors
+    /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
+    pub async fn existing_schema(spec: &TableSpec) -> Result<Option<SchemaRef>, LakeError> {
+        let Some(ExistingTable { store, table }) = spec.location().existing().await? else {
+            return Ok(None);
+        };
+        let Some(view) = LogView::load(&store, &table).await? else { return Ok(None) };
+        Ok(Some(arrow_schema(&table, &delta_schema(&table, &view.metadata)?)?))
     }
 
     /// The newest version this process knows of.
@@ -254,7 +270,10 @@ impl LakeTable {
                     return Ok(outcome);
                 }
                 Written::Taken => {
-                    self.view.advance().await?;
+                    if !self.view.advance().await? {
+                        // S3 says so too of a version that somebody is writing at this moment.
+                        tokio::time::sleep(TAKEN_PAUSE * outcome.attempts).await;
+                    }
                 }
             }
         }
@@ -417,7 +436,7 @@ impl LakeTable {
 }
 
 /// A path for local tables, the URL for others.
-fn shown_uri(store: &LogStoreRef) -> String {
+pub(super) fn shown_uri(store: &LogStoreRef) -> String {
     let url = store.root_url();
     match url.scheme() {
         "file" => url.to_file_path().map_or_else(
@@ -439,7 +458,10 @@ fn arrow_schema(table: &str, schema: &StructType) -> Result<SchemaRef, LakeError
 
 /// The version of the newest checkpoint that `_last_checkpoint` names. The file is a hint: one
 /// that is missing or unreadable is none.
-async fn last_checkpoint(store: &LogStoreRef, table: &str) -> Result<Option<u64>, LakeError> {
+pub(super) async fn last_checkpoint(
+    store: &LogStoreRef,
+    table: &str,
+) -> Result<Option<u64>, LakeError> {
     #[derive(Deserialize)]
     struct Hint {
         version: u64,

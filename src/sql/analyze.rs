@@ -25,6 +25,7 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerContext};
 
+use super::functions;
 use super::registry::{Functions, timestamp_type};
 
 /// Coerces types with Spark's meaning and simplifies.
@@ -48,22 +49,64 @@ pub(super) fn analyze(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result
     optimizer.optimize(plan, &config, |_, _| {})
 }
 
+/// Coerces types with Spark's meaning, in the plan and in the subqueries of its expressions, and
+/// leaves the rest to the optimizer of whoever runs it. `now_us`: what the clock says.
+///
+/// # Errors
+/// DataFusion's, about types that do not go together.
+pub(super) fn coerce(
+    plan: LogicalPlan,
+    options: &Arc<ConfigOptions>,
+    now_us: i64,
+) -> Result<LogicalPlan> {
+    let stop_clock = |expr: Expr, schema: &DFSchema| match expr {
+        Expr::ScalarFunction(function) => {
+            Ok(match functions::current_time(&function.func, now_us) {
+                Some(value) => Transformed::yes(Expr::Literal(value, None)),
+                None => before_coercion(Expr::ScalarFunction(function), schema)?,
+            })
+        }
+        other => before_coercion(other, schema),
+    };
+    let plan = rewrite_with_subqueries(plan, &stop_clock)?;
+    let plan = TypeCoercion::new().analyze(plan, options)?;
+    rewrite_with_subqueries(plan, &after_coercion)
+}
+
+/// As [`rewrite_expressions`], and in subqueries too.
+fn rewrite_with_subqueries(
+    plan: LogicalPlan,
+    rewrite: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|plan| match plan {
+        // Their numbers have the types that the planner has settled on.
+        LogicalPlan::Limit(_) | LogicalPlan::Values(_) => Ok(Transformed::no(plan)),
+        plan => rewrite_node(plan, rewrite),
+    })?;
+    Ok(rewritten.data)
+}
+
+fn rewrite_node(
+    plan: LogicalPlan,
+    rewrite: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    let names = NamePreserver::new(&plan);
+    let mapped = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| rewrite(expr, &schema))?;
+        Ok(Transformed::new_transformed(name.restore(expr.data), expr.transformed))
+    })?;
+    // Types may have changed beneath the node or in it.
+    mapped.map_data(LogicalPlan::recompute_schema)
+}
+
 /// Applies `rewrite` to every expression of the plan, bottom up, and keeps every column's name.
 fn rewrite_expressions(
     plan: LogicalPlan,
     rewrite: fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|plan| {
-        let schema = merge_schema(&plan.inputs());
-        let names = NamePreserver::new(&plan);
-        let mapped = plan.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let expr = expr.transform_up(|expr| rewrite(expr, &schema))?;
-            Ok(Transformed::new_transformed(name.restore(expr.data), expr.transformed))
-        })?;
-        // Types may have changed beneath the node or in it.
-        mapped.map_data(LogicalPlan::recompute_schema)
-    })?;
+    let rewritten = plan.transform_up(|plan| rewrite_node(plan, &rewrite))?;
     Ok(rewritten.data)
 }
 

@@ -1,6 +1,6 @@
 //! Binding: a feed and the schema of real batches become something that runs.
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DataFusionError;
 
@@ -85,13 +85,31 @@ impl BoundMap {
     /// # Errors
     /// An expression cannot be evaluated; the error names the query.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<RecordBatch, SqlError> {
+        self.apply_traced(batch, None).map(|(rows, _)| rows)
+    }
+
+    /// The same for rows of which it is known where they stood in some batch that this one came
+    /// of: what is known of those that are left comes with them. Behind a join with a table
+    /// nothing is.
+    ///
+    /// # Errors
+    /// As for [`apply`](Self::apply).
+    pub fn apply_traced(
+        &mut self,
+        batch: &RecordBatch,
+        places: Option<UInt32Array>,
+    ) -> Result<(RecordBatch, Option<UInt32Array>), SqlError> {
         self.clock.tick();
-        self.evaluate(batch).map_err(|error| {
+        self.evaluate(batch, places).map_err(|error| {
             SqlError::new(format!("query '{}': {}", self.query, error.strip_backtrace()))
         })
     }
 
-    fn evaluate(&self, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    fn evaluate(
+        &self,
+        batch: &RecordBatch,
+        places: Option<UInt32Array>,
+    ) -> Result<(RecordBatch, Option<UInt32Array>), DataFusionError> {
         let columns = self
             .columns
             .iter()
@@ -99,14 +117,14 @@ impl BoundMap {
             .map(|(index, field)| conform(batch.column(*index).clone(), field.data_type()))
             .collect::<Result<_, _>>()?;
         let input = new_batch(&self.input, columns, batch.num_rows())?;
-        let output = self.chain.apply(input)?;
+        let (output, places) = self.chain.apply(input, places)?;
         let columns = output
             .columns()
             .iter()
             .zip(self.output.fields())
             .map(|(column, field)| conform(column.clone(), field.data_type()))
             .collect::<Result<_, _>>()?;
-        new_batch(&self.output, columns, output.num_rows())
+        Ok((new_batch(&self.output, columns, output.num_rows())?, places))
     }
 
     /// The schema of what [`apply`](Self::apply) returns.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{cast, filter_record_batch, prep_null_mask_filter};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, exec_err};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -199,11 +199,22 @@ pub(crate) struct BoundChain {
 }
 
 impl BoundChain {
-    pub(crate) fn apply(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let mut batch = batch;
+    /// `places` says where each row stood in some batch that this one came of; what is left of it
+    /// comes back beside the rows that are left. Behind a join with a table nothing is known.
+    pub(crate) fn apply(
+        &self,
+        batch: RecordBatch,
+        places: Option<UInt32Array>,
+    ) -> Result<(RecordBatch, Option<UInt32Array>)> {
+        let (mut batch, mut places) = (batch, places);
         for step in &self.steps {
             batch = match step {
-                BoundStep::Filter(expr) => filter(&batch, expr)?,
+                BoundStep::Filter(expr) => {
+                    let traced = with_places(batch, places.as_ref())?;
+                    let (left, found) = without_places(filter(&traced, expr)?, places.is_some());
+                    places = found;
+                    left
+                }
                 BoundStep::Project(exprs, schema) => {
                     let columns = exprs
                         .iter()
@@ -216,13 +227,49 @@ impl BoundChain {
                     new_batch(schema, columns, batch.num_rows())?
                 }
                 BoundStep::Unnest { column, outer, schema } => {
-                    unnest(&batch, *column, *outer, schema)?
+                    let traced = with_places(batch, places.as_ref())?;
+                    let schema = match &places {
+                        Some(_) => placed(schema),
+                        None => Arc::clone(schema),
+                    };
+                    let rows = unnest(&traced, *column, *outer, &schema)?;
+                    let (left, found) = without_places(rows, places.is_some());
+                    places = found;
+                    left
                 }
-                BoundStep::Join(join) => join.apply(&batch)?,
+                BoundStep::Join(join) => {
+                    places = None;
+                    join.apply(&batch)?
+                }
             };
         }
-        Ok(batch)
+        Ok((batch, places))
     }
+}
+
+/// The schema with one more column, which no expression knows of: the places of rows.
+fn placed(schema: &SchemaRef) -> SchemaRef {
+    let place = Arc::new(Field::new("millpond_place", DataType::UInt32, true));
+    let fields = schema.fields().iter().cloned().chain([place]);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn with_places(batch: RecordBatch, places: Option<&UInt32Array>) -> Result<RecordBatch> {
+    let Some(places) = places else { return Ok(batch) };
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(places.clone()));
+    new_batch(&placed(batch.schema_ref()), columns, batch.num_rows())
+}
+
+/// Takes the last column off again, if it is one of places.
+fn without_places(mut batch: RecordBatch, is_traced: bool) -> (RecordBatch, Option<UInt32Array>) {
+    if !is_traced {
+        return (batch, None);
+    }
+    let last = batch.num_columns().saturating_sub(1);
+    let places = batch.remove_column(last);
+    let places = places.as_primitive_opt::<UInt32Type>().cloned();
+    (batch, places)
 }
 
 /// A column as the type that was planned. Only names and nullability within nested types differ, as

@@ -27,11 +27,25 @@ pub struct Explanation {
     pub output_mode: String,
     /// The columns that come out.
     pub output: Vec<ExplainedColumn>,
+    /// Rules that the rows are held against, before anything else sees them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<ExplainedExpectation>,
     /// ORDER BY and LIMIT over all rows of a trigger.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finish: Vec<Line>,
     /// What brings rows to the output; several for a UNION ALL.
     pub inputs: Vec<ExplainedFeed>,
+}
+
+/// A rule on the rows of the output.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedExpectation {
+    /// Its name.
+    pub name: String,
+    /// What has to be true; FALSE and NULL violate it.
+    pub that: String,
+    /// `warn`, `drop`, `dead_letter` or `fail`.
+    pub on_violation: &'static str,
 }
 
 /// A column of the output.
@@ -105,6 +119,15 @@ pub fn explain(plan: &QueryPlan) -> Explanation {
         query: plan.name.clone(),
         output_mode: plan.mode.to_string(),
         output: columns.collect(),
+        expectations: plan
+            .expectations
+            .iter()
+            .map(|rule| ExplainedExpectation {
+                name: rule.name.to_string(),
+                that: rule.that.to_string(),
+                on_violation: rule.on_violation.name(),
+            })
+            .collect(),
         finish: explainer.finish(),
         inputs: explainer.feeds(Target::Output),
     }
@@ -414,9 +437,19 @@ impl fmt::Display for Explanation {
         let columns: Vec<String> =
             self.output.iter().map(|column| format!("{} {}", column.name, column.r#type)).collect();
         lines(f, "  ", &[Line { label: "output", text: columns.join(", ") }])?;
+        let rules = self.expectations.iter().map(|rule| Line {
+            label: "expect",
+            text: format!("{}: {}; else {}", rule.name, one_line(&rule.that), rule.on_violation),
+        });
+        lines(f, "  ", &rules.collect::<Vec<_>>())?;
         lines(f, "  ", &self.finish)?;
         feeds(f, "  ", &self.inputs)
     }
+}
+
+/// A condition may have been written on several lines.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Aligned after the labels.

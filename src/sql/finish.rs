@@ -110,7 +110,7 @@ impl Finish {
                     let left = rows.num_rows() - skip;
                     rows.slice(skip, fetch.map_or(left, |fetch| fetch.min(left)))
                 }
-                BoundStep::Map(chain) => chain.apply(rows)?,
+                BoundStep::Map(chain) => chain.apply(rows, None)?.0,
             };
         }
         if rows.num_rows() == 0 {

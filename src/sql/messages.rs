@@ -34,7 +34,7 @@ pub(super) fn planning_error(error: &DataFusionError, landmarks: &Landmarks) -> 
 }
 
 /// DataFusion's message without the names of its error kinds and its requests for bug reports.
-pub(super) fn readable(text: &str) -> String {
+pub(crate) fn readable(text: &str) -> String {
     // A function's own words about its arguments are within DataFusion's.
     if let Some((_, own)) = text.split_once("user-defined coercion failed with: ") {
         let own = own.split("No function matches").next().unwrap_or(own);

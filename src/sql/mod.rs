@@ -12,17 +12,21 @@
 //! | `catalog`, `static_table`, `registry`, `functions` | what names mean: sources, queries, tables; functions and types |
 //! | `planner`, `analyze`, `marks`, `build`, `output` | the plan: types, simplification, event time, operators and feeds |
 //! | `chain`, `unnest`, `static_join`, `bind`, `finish` | the feeds on real batches, and ORDER BY |
+//! | `expect` | quality rules on a query's output |
 //! | `rehearse` | the plan tried on one row |
 //! | `explain` | the plan as text and JSON |
+//! | `batch` | the same dialect over tables that do not stream, for the lakehouse's SQL |
 //! | `fingerprint`, `hash` | whether a checkpoint's state fits the plan |
 
 mod analyze;
+mod batch;
 mod bind;
 mod build;
 mod catalog;
 mod chain;
 mod dialect;
 mod error;
+mod expect;
 mod explain;
 mod fingerprint;
 mod finish;
@@ -55,22 +59,30 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchemaRef;
 
+pub(crate) use batch::{BatchPlan, BatchTable, function_names, plan_batch, spark_dialect};
 pub use bind::BoundMap;
 pub use catalog::{Catalog, DropDuplicates, QueryRequest, Within};
 pub(crate) use chain::{Chain, new_batch, nullable_schema, on_clock, physical_expr, unalias};
 pub use error::SqlError;
-pub(crate) use error::suggestion;
-pub use explain::{ExplainedColumn, ExplainedFeed, ExplainedNode, Explanation, Line, explain};
+pub(crate) use error::{nearest, suggestion};
+pub use expect::{
+    BoundExpectations, Checked, Expectation, OnViolation, RejectedRows, Tally, Violation,
+};
+pub use explain::{
+    ExplainedColumn, ExplainedExpectation, ExplainedFeed, ExplainedNode, Explanation, Line, explain,
+};
 pub use finish::{Finish, FinishPlan};
 pub(crate) use functions::BatchClock;
 pub(crate) use hash::{hash_bytes, hash_u64};
+pub(crate) use messages::readable;
 pub use names::relations;
 pub use operator::{OperatorKind, OperatorPlan};
+pub(crate) use parse::{bounded, parse as parse_query, syntax_error, tokenize};
 pub use planner::plan;
 #[cfg(test)]
 pub(crate) use planner::plan_append;
 pub(crate) use registry::timestamp_type;
-pub(crate) use show::duration;
+pub(crate) use show::{duration, type_name};
 pub use static_table::StaticTable;
 
 use crate::event_time::Windows;
@@ -128,6 +140,8 @@ pub struct QueryPlan {
     /// ORDER BY and LIMIT, over all rows of a trigger: what feeds bring to the output goes through
     /// [`FinishPlan::bind`] and [`Finish::apply`] and only then has `output_schema`.
     pub finish: Option<FinishPlan>,
+    /// Quality rules that rows of the output are held against, in order.
+    pub expectations: Vec<Expectation>,
     /// What is known of the output's columns as event time; empty if nothing is.
     pub(crate) marks: Vec<Option<marks::Mark>>,
 }
@@ -149,6 +163,17 @@ impl QueryPlan {
             },
             OperatorKind::Dedup(_) | OperatorKind::Join(_) => None,
         })
+    }
+
+    /// The column of the output that is known to hold event time, if one is.
+    pub fn event_time_column(&self) -> Option<&str> {
+        let is_time = |mark: &Option<marks::Mark>| {
+            mark.is_some_and(|mark| {
+                matches!(mark.kind, marks::MarkKind::Time | marks::MarkKind::StartOf(_))
+            })
+        };
+        let place = self.marks.iter().position(is_time)?;
+        self.output_schema.fields().get(place).map(|field| field.name().as_str())
     }
 
     /// The tables that do not stream, by name, which the query joins.

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{Query, Spanned, Statement};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::SparkDialect;
 use super::error::SqlError;
@@ -13,18 +13,10 @@ use super::error::SqlError;
 const MAX_OPERATORS: usize = 1_000;
 
 /// The one SELECT that `sql` is.
-pub(super) fn parse(sql: &str) -> Result<Query, SqlError> {
+pub(crate) fn parse(sql: &str) -> Result<Query, SqlError> {
     let dialect = SparkDialect;
-    let tokens = Tokenizer::new(&dialect, sql)
-        .tokenize_with_location()
-        .map_err(|error| syntax_error(&ParserError::from(error)))?;
-    let operators = tokens.iter().filter(|token| is_operator(&token.token)).count();
-    if operators > MAX_OPERATORS {
-        return Err(SqlError::new(format!(
-            "the query has {operators} operators, and {MAX_OPERATORS} is the limit"
-        ))
-        .hint("use IN for long lists of values, or split the query"));
-    }
+    let tokens = tokenize(sql)?;
+    bounded(&tokens)?;
     let statements = Parser::new(&dialect)
         .with_tokens_with_locations(tokens)
         .parse_statements()
@@ -42,6 +34,28 @@ pub(super) fn parse(sql: &str) -> Result<Query, SqlError> {
     }
 }
 
+/// The words of a text, with their places.
+///
+/// # Errors
+/// A quote without its end, and the like.
+pub(crate) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
+    Tokenizer::new(&SparkDialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| syntax_error(&ParserError::from(error)))
+}
+
+/// Refuses queries that are too large for the stacks of those who evaluate them.
+pub(crate) fn bounded(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let operators = tokens.iter().filter(|token| is_operator(&token.token)).count();
+    if operators > MAX_OPERATORS {
+        return Err(SqlError::new(format!(
+            "the query has {operators} operators, and {MAX_OPERATORS} is the limit"
+        ))
+        .hint("use IN for long lists of values, or split the query"));
+    }
+    Ok(())
+}
+
 /// Whether a token makes an expression one level deeper.
 fn is_operator(token: &Token) -> bool {
     match token {
@@ -57,7 +71,7 @@ fn is_operator(token: &Token) -> bool {
 }
 
 /// The parser puts the position at the end of its message: ` at Line: 1, Column: 8`.
-fn syntax_error(error: &ParserError) -> SqlError {
+pub(crate) fn syntax_error(error: &ParserError) -> SqlError {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
         ParserError::RecursionLimitExceeded => {

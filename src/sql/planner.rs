@@ -9,7 +9,7 @@ use super::build::build;
 use super::catalog::{Catalog, QueryRequest};
 use super::error::SqlError;
 use super::messages::{mentioned_function, planning_error};
-use super::names::resolve;
+use super::names::{Over, resolve};
 use super::output::{named_output, storable_output, unique_names};
 use super::parse::parse;
 use super::refuse::refuse_unsupported;
@@ -49,7 +49,7 @@ const PLANNING_STACK: usize = 64 << 20;
 fn plan_here(request: &QueryRequest<'_>, catalog: &Catalog<'_>) -> Result<QueryPlan, SqlError> {
     let mut query = parse(request.sql)?;
     refuse_unsupported(&query)?;
-    let resolved = resolve(&mut query, catalog, Functions::get())?;
+    let resolved = resolve(&mut query, catalog, Functions::get(), Over::Streams)?;
     let landmarks = resolved.landmarks;
     respell(&mut query)?;
     named_output(&query)?;

@@ -36,6 +36,8 @@ pub(super) struct Functions {
     scalar: HashMap<String, Arc<ScalarUDF>>,
     higher_order: HashMap<String, Arc<HigherOrderUDF>>,
     aggregate: HashMap<String, Arc<AggregateUDF>>,
+    /// Of batch queries only: a stream has no rows before and after.
+    window: HashMap<String, Arc<WindowUDF>>,
     names: BTreeSet<String>,
 }
 
@@ -88,7 +90,17 @@ impl Functions {
             .chain(SPELLINGS.iter().map(|name| (*name).to_owned()))
             .chain(GENERATORS.iter().map(|name| (*name).to_owned()))
             .collect();
-        Self { scalar, higher_order, aggregate, names }
+        let window = SessionStateDefaults::default_window_functions()
+            .into_iter()
+            .flat_map(|function| {
+                let names: Vec<String> = std::iter::once(function.name())
+                    .chain(function.aliases().iter().map(String::as_str))
+                    .map(str::to_lowercase)
+                    .collect();
+                names.into_iter().map(move |name| (name, Arc::clone(&function)))
+            })
+            .collect();
+        Self { scalar, higher_order, aggregate, window, names }
     }
 
     /// The functions, built once.
@@ -105,6 +117,16 @@ impl Functions {
     /// All names, sorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.names.iter().map(String::as_str)
+    }
+
+    /// Whether it needs OVER.
+    pub(super) fn is_window(&self, name: &str) -> bool {
+        self.window.contains_key(name)
+    }
+
+    /// The names of those that need OVER.
+    pub(super) fn window_names(&self) -> impl Iterator<Item = &str> {
+        self.window.keys().map(String::as_str)
     }
 
     pub(super) fn is_aggregate(&self, name: &str) -> bool {
@@ -143,17 +165,20 @@ pub(super) fn options() -> ConfigOptions {
 impl Context {
     /// Over these tables, by the names that the resolved query has for them.
     pub(super) fn new(tables: &[(String, SchemaRef)]) -> Self {
+        let sources = tables.iter().map(|(name, schema)| {
+            let source: Arc<dyn TableSource> =
+                Arc::new(LogicalTableSource::new(Arc::clone(schema)));
+            (name.clone(), source)
+        });
+        Self::over(sources.collect())
+    }
+
+    /// Over tables that can be read.
+    pub(super) fn over(tables: HashMap<String, Arc<dyn TableSource>>) -> Self {
         let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(SparkOperators)];
         expr_planners.extend(SessionStateDefaults::default_expr_planners());
         Self {
-            tables: tables
-                .iter()
-                .map(|(name, schema)| {
-                    let source: Arc<dyn TableSource> =
-                        Arc::new(LogicalTableSource::new(Arc::clone(schema)));
-                    (name.clone(), source)
-                })
-                .collect(),
+            tables,
             functions: Functions::get(),
             options: Arc::new(options()),
             expr_planners,
@@ -194,8 +219,8 @@ impl ContextProvider for Context {
         self.functions.aggregate.get(name).cloned()
     }
 
-    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.functions.window.get(name).cloned()
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {

@@ -234,7 +234,7 @@ pub(crate) fn duration(us: i64) -> String {
 }
 
 /// A type as Spark SQL writes it.
-pub(super) fn type_name(data_type: &DataType) -> String {
+pub(crate) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "BOOLEAN".to_owned(),
         DataType::Int8 => "TINYINT".to_owned(),

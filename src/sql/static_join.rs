@@ -119,7 +119,7 @@ impl TableSide {
                         conform(Arc::clone(batch.column(*index)), field.data_type())
                     })
                     .collect::<Result<Vec<_>>>()?;
-                let rows = chain.apply(new_batch(&input, columns, batch.num_rows())?)?;
+                let (rows, _) = chain.apply(new_batch(&input, columns, batch.num_rows())?, None)?;
                 let columns = rows
                     .columns()
                     .iter()

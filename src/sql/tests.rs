@@ -1,5 +1,6 @@
 //! Queries from text to rows.
 
+mod expect;
 mod explained;
 mod joins;
 mod plans;

@@ -14,7 +14,7 @@ use crate::codec::{AppendError, CodecError, Decoder};
 use crate::event_time::{MovedClock, WatermarkOptions, WatermarkTracker};
 use crate::graph::{Graph, GraphError};
 use crate::source::{Envelope, Record, RecordMeta, TimestampType};
-use crate::sql::{Finish, SqlError};
+use crate::sql::{Finish, RejectedRows, SqlError, Tally};
 
 /// A source whose records come from a test.
 #[derive(Debug)]
@@ -71,6 +71,10 @@ pub struct Outcome {
     pub dropped: Vec<Dropped>,
     /// Records that could not be read, with their source's place.
     pub dead_letters: Vec<(usize, DeadLetter)>,
+    /// What each query's rules came to, by rule; empty where there are none, or no rows.
+    pub checked: Vec<Vec<Tally>>,
+    /// Rows that rules sent to the dead letters, with their query.
+    pub rejected: Vec<(usize, RejectedRows)>,
     /// Each source's watermark after the batch, in microseconds.
     pub watermarks: Vec<Option<i64>>,
 }
@@ -286,7 +290,8 @@ impl Pipeline {
         let dropped = self.upstream.iter().map(|queries| queries.iter().map(|q| new[*q]).sum());
         let dropped = dropped.collect();
         self.before = now;
-        Ok(Outcome { output, dropped, dead_letters, watermarks })
+        let (checked, rejected) = (self.trial.take_checked(), self.trial.take_rejected());
+        Ok(Outcome { output, dropped, dead_letters, checked, rejected, watermarks })
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::graph::{Branches, Delivery, Graph, GraphError, Root};
 use crate::operator::{Merged, Operator};
+use crate::sql::{RejectedRows, Tally};
 
 use super::state::Kept;
 
@@ -25,6 +26,10 @@ pub struct Trial {
     watermarks: Vec<BTreeMap<Root, Option<i64>>>,
     output: Vec<Output>,
     dropped: Vec<Dropped>,
+    /// By query and rule, since the last look.
+    checked: Vec<Vec<Tally>>,
+    /// Rows for the dead letters, with their query.
+    rejected: Vec<(usize, RejectedRows)>,
 }
 
 /// Rows of a query's output.
@@ -123,6 +128,8 @@ impl Trial {
             operators,
             watermarks,
             output: Vec::new(),
+            checked: vec![Vec::new(); graph.queries().len()],
+            rejected: Vec::new(),
             dropped: vec![Dropped::default(); graph.queries().len()],
             graph,
         })
@@ -208,6 +215,17 @@ impl Trial {
         std::mem::take(&mut self.output)
     }
 
+    /// What the rules of each query came to since the last call, by query and rule.
+    pub fn take_checked(&mut self) -> Vec<Vec<Tally>> {
+        let empty = vec![Vec::new(); self.checked.len()];
+        std::mem::replace(&mut self.checked, empty)
+    }
+
+    /// The rows for the dead letters since the last call, each with its query.
+    pub fn take_rejected(&mut self) -> Vec<(usize, RejectedRows)> {
+        std::mem::take(&mut self.rejected)
+    }
+
     /// What a query has not used so far.
     pub fn dropped(&self, query: usize) -> Dropped {
         self.dropped.get(query).copied().unwrap_or_default()
@@ -256,12 +274,21 @@ impl Trial {
         root: Root,
         batches: &[RecordBatch],
     ) -> Result<VecDeque<Step>, GraphError> {
-        let Self { graph, branches, output, dropped, shards, .. } = self;
+        let Self { graph, branches, output, dropped, shards, checked, rejected, .. } = self;
         let mut steps = VecDeque::new();
         let Some(branches) = branches.get_mut(&root) else { return Ok(steps) };
         for batch in batches {
             branches.apply(batch, *shards, &mut |delivery| match delivery {
-                Delivery::Output { query, rows } => output.push(Output { query, rows }),
+                Delivery::Output { query, rows, .. } => output.push(Output { query, rows }),
+                Delivery::Checked { query, tallies } => {
+                    let known = &mut checked[query];
+                    known.resize(tallies.len(), Tally::default());
+                    for (sum, new) in known.iter_mut().zip(tallies) {
+                        sum.passed += new.passed;
+                        sum.violated += new.violated;
+                    }
+                }
+                Delivery::Rejected { query, rejected: rows } => rejected.push((query, rows)),
                 Delivery::Operator { operator, input, parts, null_time } => {
                     dropped[graph.operators()[operator].query].null_time += null_time;
                     let parts = parts.into_iter().enumerate();

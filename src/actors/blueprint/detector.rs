@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::anomaly::{DetectorSpec, SeriesColumns, SeriesReader, SpecError, anomaly_schema};
+use crate::anomaly::{
+    DetectorSpec, Policy, SeriesColumns, SeriesReader, SpecError, anomaly_schema,
+};
 use crate::config::{ConfigError, DetectorSettings, Settings};
 use crate::graph::Graph;
 
@@ -16,6 +18,10 @@ pub struct DetectorBlueprint {
     pub name: Arc<str>,
     /// The rule.
     pub spec: DetectorSpec,
+    /// When its anomalies open, speak and close.
+    pub policy: Policy,
+    /// Series that are shown as metrics, at most.
+    pub metric_series: usize,
     /// The columns that it reads.
     pub columns: SeriesColumns,
     /// The length of its query's windows, in microseconds.
@@ -90,6 +96,7 @@ pub(super) fn plan_detector(
                 feeds_from: Feeds::Detectors,
                 sources,
                 stateful: true,
+                misfits_to_dead_letters: false,
             });
             sinks.len() - 1
         }
@@ -97,6 +104,12 @@ pub(super) fn plan_detector(
     Ok(DetectorBlueprint {
         name: detector.name.as_str().into(),
         spec,
+        policy: Policy {
+            open_after: detector.open_after,
+            clear_after: detector.clear_after,
+            update_every: detector.update_every,
+        },
+        metric_series: detector.metric_series,
         columns,
         window_us,
         query,

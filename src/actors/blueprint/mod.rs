@@ -9,6 +9,7 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,15 +17,17 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use crate::config::{ConfigErrors, Settings};
-use crate::graph::Graph;
+use crate::graph::{Graph, Root};
 use crate::sink::TargetSpec;
 use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
+pub(in crate::actors) use sink::table_spec;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
 pub use table::TableBlueprint;
+pub use topology::{Edge, Node, NodeKind, Topology};
 
 /// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.
 pub const DEAD_LETTERS: &str = "dead-letters";
@@ -142,6 +145,23 @@ impl Blueprint {
     /// The table of dead letters, if there is one.
     pub fn dead_letters(&self) -> Option<usize> {
         self.sinks.iter().position(|sink| sink.feeds_from == Feeds::DeadLetters)
+    }
+
+    /// The operators whose rows meet rules that send some of them to the dead letters. (Readers
+    /// send their own there anyway.)
+    pub fn rejecting(&self) -> BTreeSet<Root> {
+        if self.dead_letters().is_none() {
+            return BTreeSet::new();
+        }
+        let rejects = |query: &usize| {
+            let query = &self.queries[*query];
+            let misfits = |sink: &usize| self.sinks[*sink].misfits_to_dead_letters;
+            query.plan.has_dead_letters() || query.sinks.iter().any(misfits)
+        };
+        (0..self.graph.operators().len())
+            .map(Root::Operator)
+            .filter(|root| self.graph.outputs_below(*root).iter().any(rejects))
+            .collect()
     }
 
     /// What memory sinks fill, by sink.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::config::{
     self, ConfigError, ConfigErrors, DropWithin, OutputMode, QuerySettings, Settings,
+    ViolationAction,
 };
 use crate::sql::{
-    self, Catalog, DropDuplicates, QueryPlan, QueryRequest, SqlError, StaticTable, Within, plan,
+    self, Catalog, DropDuplicates, OnViolation, QueryPlan, QueryRequest, SqlError, StaticTable,
+    Within, plan,
 };
 
 use super::micros;
@@ -52,7 +54,10 @@ pub(super) fn plan_queries(
         let queries: Vec<&QueryPlan> = planned.iter().map(|(_, plan)| &**plan).collect();
         let catalog = Catalog { sources: &sources, queries: &queries, tables };
         match plan(&request(query), &catalog) {
-            Ok(plan) => planned.push((index, Arc::new(plan))),
+            Ok(plan) => match with_expectations(settings, query, plan) {
+                Ok(plan) => planned.push((index, Arc::new(plan))),
+                Err(found) => errors.extend(found),
+            },
             Err(error) => errors.push(sql_error(settings, query, &error)),
         }
     }
@@ -82,6 +87,51 @@ fn request(query: &QuerySettings) -> QueryRequest<'_> {
         }),
         state_ttl_us: query.state_ttl.map(micros),
     }
+}
+
+/// Plans a query's rules.
+fn with_expectations(
+    settings: &Settings,
+    query: &QuerySettings,
+    mut plan: QueryPlan,
+) -> Result<QueryPlan, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    for rule in &query.expect {
+        if rule.on_violation == ViolationAction::DeadLetter {
+            let problem = if !settings.dead_letters.enabled {
+                Some((
+                    "there is no table of dead letters",
+                    "leave out `enabled = false` of [dead_letters], or write \"drop\"",
+                ))
+            } else if plan.mode == sql::OutputMode::Complete {
+                Some((
+                    "in complete mode every row comes out at every trigger, and each time it would \
+                     be a dead letter",
+                    "write \"drop\" or \"fail\", or put the rule on the query that this one reads",
+                ))
+            } else {
+                None
+            };
+            if let Some((message, help)) = problem {
+                let help = Some(help.to_owned());
+                errors.push(settings.error_at_expectation(query, rule, None, message, help));
+                continue;
+            }
+        }
+        let on_violation = match rule.on_violation {
+            ViolationAction::Warn => OnViolation::Warn,
+            ViolationAction::Drop => OnViolation::Drop,
+            ViolationAction::DeadLetter => OnViolation::DeadLetter,
+            ViolationAction::Fail => OnViolation::Fail,
+        };
+        match plan.plan_expectation(&rule.name, &rule.that, on_violation) {
+            Ok(planned) => plan.expectations.push(planned),
+            Err(SqlError { message, hint, location }) => {
+                errors.push(settings.error_at_expectation(query, rule, location, message, hint));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(plan) } else { Err(errors) }
 }
 
 /// The query room's word for the configuration's.

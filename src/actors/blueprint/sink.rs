@@ -8,7 +8,7 @@ use crate::codec::dead_letter::dead_letter_schema;
 use crate::config::{
     self, ConfigError, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaSinkSettings, PostgresMode, PostgresSinkSettings, QuerySettings, Settings, SinkSettings,
-    TextCompression,
+    TextCompression, TypeChange,
 };
 use crate::graph::Graph;
 use crate::lake::{Compression, TableSpec};
@@ -40,6 +40,8 @@ pub struct SinkBlueprint {
     pub sources: Vec<Arc<str>>,
     /// Whether some of what feeds it has state: open windows, or baselines.
     pub stateful: bool,
+    /// Of a Delta table that has other types: whether rows that do not fit go to the dead letters.
+    pub misfits_to_dead_letters: bool,
 }
 
 /// Where the rows of a sink go.
@@ -84,6 +86,32 @@ impl SinkBlueprint {
             SinkTarget::Table(_) => "delta",
             SinkTarget::Staged(staged) => staged.spec.kind(),
         }
+    }
+
+    /// The table whose types rows are to be brought into, if that is wanted.
+    pub fn fitted_table(&self) -> Option<&TableSpec> {
+        if !self.misfits_to_dead_letters {
+            return None;
+        }
+        match &self.target {
+            SinkTarget::Table(spec) => Some(spec),
+            SinkTarget::Staged(staged) => match &staged.spec {
+                TargetSpec::DeltaTable(options) => Some(&options.table),
+                _ => None,
+            },
+        }
+    }
+
+    /// The same sink for rows of other types.
+    #[must_use]
+    pub fn with_schema(&self, schema: SchemaRef) -> Self {
+        let target = match &self.target {
+            SinkTarget::Table(spec) => SinkTarget::Table(TableSpec { schema, ..spec.clone() }),
+            SinkTarget::Staged(staged) => {
+                SinkTarget::Staged(Box::new(StagedTarget { schema, ..(**staged).clone() }))
+            }
+        };
+        Self { target, ..self.clone() }
     }
 
     /// Where rows go, in words, without secrets.
@@ -176,9 +204,43 @@ pub(super) fn query_sinks(
             feeds_from: Feeds::Query(index),
             sources: source_names(graph, graph.sources_of_output(index)),
             stateful: plan.is_stateful(),
+            misfits_to_dead_letters: match misfits(settings, query, place, plan) {
+                Ok(misfits) => misfits,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            },
         });
     }
     if errors.is_empty() { Ok(sinks) } else { Err(errors) }
+}
+
+/// Whether rows that do not fit the types of a sink's table go to the dead letters.
+fn misfits(
+    settings: &Settings,
+    query: &QuerySettings,
+    place: usize,
+    plan: &QueryPlan,
+) -> Result<bool, ConfigError> {
+    let SinkSettings::Delta(delta) = &query.sinks[place].settings else { return Ok(false) };
+    if delta.on_type_change == TypeChange::Refuse {
+        return Ok(false);
+    }
+    let wrong = |message: &str, help: &str| {
+        let (message, help) = (message.to_owned(), Some(help.to_owned()));
+        settings.error_at_sink(query, place, "on_type_change", message, help)
+    };
+    if !settings.dead_letters.enabled {
+        let help = "leave out `enabled = false` of [dead_letters], or write \"refuse\"";
+        return Err(wrong("there is no table of dead letters", help));
+    }
+    if plan.mode == OutputMode::Complete {
+        let message = "in complete mode every row comes out at every trigger, and each time it \
+                       would be a dead letter";
+        return Err(wrong(message, "cast the column in the query: CAST(column AS type)"));
+    }
+    Ok(true)
 }
 
 fn staged(spec: TargetSpec, plan: &QueryPlan, keys: Vec<String>) -> SinkTarget {
@@ -303,7 +365,12 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
 }
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
-    let spec = TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema());
+    let spec = TableSpec {
+        storage_options: settings.dead_letters.storage.clone(),
+        // A table of an earlier version lacks columns that were added since.
+        evolve: true,
+        ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
+    };
     SinkBlueprint {
         sink: DEAD_LETTERS.into(),
         target: SinkTarget::Table(spec),
@@ -311,10 +378,11 @@ pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> 
         feeds_from: Feeds::DeadLetters,
         sources: sources.iter().map(|source| source.name.clone()).collect(),
         stateful: false,
+        misfits_to_dead_letters: false,
     }
 }
 
-pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
+pub(in crate::actors) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
     TableSpec {
         partition_by: sink.partition_by.clone(),
         compression: compression(sink.compression),
@@ -322,6 +390,7 @@ pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSp
         evolve: sink.evolve,
         properties: sink.properties.clone(),
         checkpoint_interval: sink.checkpoint_interval,
+        storage_options: sink.storage.clone(),
         ..TableSpec::new(sink.path.clone(), schema)
     }
 }

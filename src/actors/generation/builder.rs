@@ -13,6 +13,7 @@ use crate::actors::checkpoint_writer::{CheckpointWriter, Expected, ReaderEnd, Wi
 use crate::actors::child::{ActorName, Health, Supervision, Threads, spawn};
 use crate::actors::credit::CreditPool;
 use crate::actors::flow::InputId;
+use crate::actors::operator_shard::OperatorShard;
 use crate::actors::watermark_tracker::SharedWatermark;
 use crate::graph::Root;
 use crate::source::{PartitionId, SplitReader};
@@ -29,6 +30,8 @@ pub struct Builder<'a> {
     pub(super) threads: Threads,
     pub(super) healths: Vec<Arc<Health>>,
     pub(super) trackers: Vec<Addr<WatermarkTracker>>,
+    /// Downstream first.
+    pub(super) shards: Vec<Addr<OperatorShard>>,
     pub(super) wiring: Wiring,
     pub(super) credits: CreditPool,
     pub(super) cores: usize,
@@ -43,6 +46,7 @@ impl<'a> Builder<'a> {
             threads: Threads::new(),
             healths: Vec::new(),
             trackers: Vec::new(),
+            shards: Vec::new(),
             wiring: Wiring::default(),
             credits: CreditPool::new(parts.blueprint.settings.memory.in_flight),
             cores: thread::available_parallelism().map_or(1, usize::from),
@@ -62,7 +66,9 @@ impl<'a> Builder<'a> {
                 threads: self.threads,
                 checkpoint,
                 trackers: self.trackers,
+                shards: self.shards,
                 healths: self.healths,
+                credits: self.credits,
                 started: Instant::now(),
             }),
             Err(error) => {
@@ -94,7 +100,8 @@ impl<'a> Builder<'a> {
         let graph = &blueprint.graph;
 
         let checkpoint = self.spawn_checkpoint_writer(&recovered, shards).await?;
-        let Recovered { sinks, epoch, instance, points } = recovered;
+        let Recovered { sinks, fits, epoch, instance, points } = recovered;
+        self.wiring.fits = fits;
 
         // The sinks, with as many inputs as there will be senders.
         let sink_threads = self.start_threads(blueprint.sinks.len().min(self.cores))?;
@@ -102,7 +109,10 @@ impl<'a> Builder<'a> {
         for (index, open) in sinks.into_iter().enumerate() {
             let described = &blueprint.sinks[index];
             let inputs = match described.feeds_from {
-                Feeds::DeadLetters => Inputs::of(partitions.len()),
+                // The readers number themselves; behind them come the shards whose rows rules reject.
+                Feeds::DeadLetters => {
+                    Inputs::of(partitions.len()).followed_by(&blueprint.rejecting(), senders)
+                }
                 Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
                 Feeds::Detectors => {
                     Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())
@@ -309,6 +319,8 @@ impl<'a> Builder<'a> {
             last_begun: None,
             last_durable: Instant::now(),
             finishing: false,
+            settled: false,
+            settling: None,
             wanted: false,
             in_flight: None,
         };

@@ -14,10 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use tokio::sync::oneshot;
 
 use super::blueprint::{Blueprint, SinkBlueprint, SinkTarget};
-use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch};
+use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch, Settle};
 use super::child::{ActorName, Health, Threads};
+use super::credit::CreditPool;
+use super::operator_shard::OperatorShard;
 use super::recovery::RecoveryError;
 use super::retry::Retrying;
 use super::static_tables::LoadError;
@@ -139,7 +142,10 @@ pub struct Generation {
     threads: Threads,
     checkpoint: Addr<CheckpointWriter>,
     trackers: Vec<Addr<WatermarkTracker>>,
+    /// Downstream first.
+    shards: Vec<Addr<OperatorShard>>,
     healths: Vec<Arc<Health>>,
+    credits: CreditPool,
     /// When it was up.
     pub started: Instant,
 }
@@ -167,17 +173,31 @@ impl Generation {
         self.number
     }
 
+    /// What bounds the bytes between its readers and its operators.
+    pub fn credits(&self) -> &CreditPool {
+        &self.credits
+    }
+
     /// Makes the next epoch the last.
     ///
-    /// Operators hold watermarks back behind a barrier, so the trackers come first: what readers
-    /// have told them by now closes windows in this epoch. Otherwise it would depend on the threads
-    /// whether a bounded run writes the windows that its last rows have closed.
+    /// Operators and detectors hold watermarks back behind a barrier. So the epoch under way ends
+    /// first, and then everyone catches up, from the trackers downstream: what readers have told
+    /// by now closes windows, and their windows' windows, and reaches the detectors before the last
+    /// barrier sets out. Otherwise it would depend on the threads whether a bounded run writes all
+    /// that its last rows have closed.
     pub fn finish(&self) {
-        let (trackers, checkpoint) = (self.trackers.clone(), self.checkpoint.clone());
+        let (trackers, shards) = (self.trackers.clone(), self.shards.clone());
+        let checkpoint = self.checkpoint.clone();
         actix::spawn(async move {
+            let (settled, heard) = oneshot::channel();
+            checkpoint.do_send(Settle(settled));
+            // Whoever is gone, here and below, has ended the generation.
+            let _ = heard.await;
             for tracker in trackers {
-                // A tracker that is gone has ended the generation.
                 let _ = tracker.send(CatchUp).await;
+            }
+            for shard in shards.into_iter().rev() {
+                let _ = shard.send(CatchUp).await;
             }
             checkpoint.do_send(FinishWithEpoch);
         });

@@ -6,26 +6,26 @@ use actix::{Addr, ArbiterHandle};
 use arrow::datatypes::SchemaRef;
 
 use crate::actors::alignment::Aligner;
-use crate::actors::anomaly_detector::{AnomalyDetector, operator_name, split_state};
+use crate::actors::anomaly_detector::{AnomalyDetector, operator_name};
 use crate::actors::blueprint::{SinkBlueprint, SinkTarget};
 use crate::actors::checkpoint_writer::{
     CheckpointWriter, CommitterEnd, epoch_application, least_watermark, partition_application,
 };
 use crate::actors::child::ActorName;
 use crate::actors::delta_committer::{DeltaCommitter, Work};
-use crate::actors::fanout::{Fanout, Shown};
+use crate::actors::fanout::{Fanout, Letters, Shown};
 use crate::actors::flow::{InputId, Outlet};
 use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
 use crate::actors::sink_writer::{SinkWriter, StagedWork};
-use crate::anomaly::{self, SeriesReader, WindowBuffer};
+use crate::anomaly::{DetectorError, Exposed, SeriesReader, Watch};
 use crate::checkpoint::Epoch;
 use crate::graph::{Branches, Root};
 use crate::lake::{LakeTable, TableSpec};
 use crate::sink::StagedSink;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
-use crate::telemetry::events::QueryMetrics;
+use crate::telemetry::events::{ExpectationMetrics, QueryMetrics};
 
 use super::wiring::{Ends, Inputs, Receiver, tracker_id};
 use super::*;
@@ -139,18 +139,20 @@ impl Builder<'_> {
         let schema = blueprint.queries[described.query].plan.output_schema.clone();
         let reader =
             SeriesReader::new(schema, &described.columns).map_err(|error| other(&error))?;
-        let mut buffer =
-            WindowBuffer::new(described.window_us, described.spec.combine(), BUFFERED_VALUES)
-                .map_err(|error| other(&error))?;
-        let mut detector = anomaly::build(&described.name, &described.spec);
+        let mut watch = Watch::new(
+            &described.name,
+            &described.spec,
+            described.policy,
+            described.window_us,
+            BUFFERED_VALUES,
+        )
+        .map_err(|error| other(&error))?;
         let operator = operator_name(&described.name);
         if let Some(bytes) = epoch.as_ref().and_then(|epoch| epoch.operators.get(&operator)) {
-            let (state, windows) =
-                split_state(bytes).ok_or_else(|| other(&"its state in the checkpoint is cut"))?;
-            match detector.restore(state) {
-                Ok(()) => buffer.restore(windows).map_err(|error| other(&error))?,
+            match watch.restore(bytes) {
+                Ok(()) => {}
                 // Another kind of rule under an old name has nothing to go on from.
-                Err(error @ anomaly::DetectorError::Kind { .. }) => {
+                Err(error @ DetectorError::Kind { .. }) => {
                     tracing::warn!(detector = %described.name, %error, "detector starts anew");
                 }
                 Err(error) => return Err(other(&error)),
@@ -165,8 +167,8 @@ impl Builder<'_> {
             aligner: Aligner::new(inputs.total()),
             watermarks: vec![None; inputs.total()],
             reader,
-            buffer,
-            detector,
+            watch,
+            exposed: Exposed::new(&described.spec, described.metric_series),
             outlet,
             checkpoint: checkpoint.clone(),
             progress: self.parts.progress.clone(),
@@ -198,7 +200,8 @@ impl Builder<'_> {
             state.restore(segments, least, (shard, shards)).map_err(other)?;
         }
         let root = Root::Operator(operator);
-        let fanout = self.fanout(root, shard, &described.plan.output_schema(), |_| 0)?;
+        let letters = self.operator_letters(operator, shard);
+        let fanout = self.fanout(root, shard, &described.plan.output_schema(), |_| 0, letters)?;
         let watermarks = self.watermark_senders(operator, &inputs);
         let health = self.enter(name.clone());
         let actor = OperatorShard {
@@ -219,6 +222,7 @@ impl Builder<'_> {
             progress: self.parts.progress.query(&query),
         };
         let address = self.spawn(arbiter, name, move || actor).await?;
+        self.shards.push(address.clone());
         Ok(Receiver::new(&address, &health, inputs))
     }
 
@@ -229,11 +233,15 @@ impl Builder<'_> {
         member: usize,
         rows: &SchemaRef,
         resume_at: impl Fn(usize) -> i64,
+        letters: Option<Letters>,
     ) -> Result<Fanout, StartError> {
         let blueprint = &self.parts.blueprint;
-        let branches = Branches::new(&blueprint.graph, root, rows)
+        let mut branches = Branches::new(&blueprint.graph, root, rows)
             .map_err(|error| StartError::Other(error.to_string()))?;
         let ends = self.wiring.destinations(blueprint, root, member, resume_at);
+        if ends.outputs.values().flatten().any(|destination| destination.fit.is_some()) {
+            branches.trace();
+        }
         let queries_of: BTreeMap<usize, usize> = ends
             .operators
             .keys()
@@ -245,13 +253,38 @@ impl Builder<'_> {
             .chain(queries_of.values())
             .map(|query| {
                 let name = &blueprint.queries[*query].name;
-                let metrics = QueryMetrics::new(self.parts.progress.name().clone(), name.clone());
-                (*query, Shown { metrics, progress: self.parts.progress.query(name) })
+                let pipeline = self.parts.progress.name();
+                let metrics = QueryMetrics::new(pipeline.clone(), name.clone());
+                let rules = blueprint.queries[*query].plan.expectations.iter().map(|rule| {
+                    let outcome = rule.on_violation.outcome();
+                    let (pipeline, name) = (pipeline.clone(), name.clone());
+                    ExpectationMetrics::new(pipeline, name, rule.name.clone(), outcome)
+                });
+                let rules = rules.collect();
+                (*query, Shown { metrics, progress: self.parts.progress.query(name), rules })
             })
             .collect();
         let shards = blueprint.settings.shards;
         let Ends { outputs, operators } = ends;
-        Ok(Fanout { branches, shards, outputs, operators, queries_of, shown })
+        Ok(Fanout { branches, shards, outputs, operators, queries_of, shown, letters })
+    }
+
+    /// Where a shard sends rows that rules reject, if there are such rules behind it.
+    fn operator_letters(&self, operator: usize, shard: usize) -> Option<Letters> {
+        let blueprint = &self.parts.blueprint;
+        let table = self.wiring.sinks.get(blueprint.dead_letters()?)?;
+        let outlet = table.outlet_of(Root::Operator(operator), shard)?;
+        let graph = &blueprint.graph;
+        let sources = graph.sources_of_operator(operator);
+        let names: Vec<&str> = sources.iter().map(|source| &*graph.sources()[*source]).collect();
+        Some(Letters {
+            outlet,
+            resume_at: 0,
+            source: names.join(",").into(),
+            split: "".into(),
+            max_payload: blueprint.settings.dead_letters.max_payload,
+            barriers: true,
+        })
     }
 
     /// Whose watermarks an operator waits for: the trackers of sources that have a watermark, and

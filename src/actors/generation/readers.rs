@@ -10,6 +10,7 @@ use crate::actors::blueprint::SourceBlueprint;
 use crate::actors::checkpoint_writer::CheckpointWriter;
 use crate::actors::child::{ActorName, Health};
 use crate::actors::credit::CreditPool;
+use crate::actors::fanout::Letters;
 use crate::actors::flow::InputId;
 use crate::actors::partition_reader::{DeadLetterRoute, PartitionReader, Pending};
 use crate::actors::recovery::StartingPoint;
@@ -128,12 +129,21 @@ impl Builder<'_> {
             .and_then(|watermark| decoded.index_of(&watermark.column).ok());
         let resume_at = |table: usize| reader.point.resume_at.get(&table).copied().unwrap_or(0);
         let root = Root::Source(reader.source_index);
-        let fanout = self.fanout(root, reader.member, &decoded, resume_at)?;
         let dead_letters = blueprint.dead_letters().map(|table| DeadLetterRoute {
             builder: DeadLetterBuilder::new(blueprint.settings.dead_letters.max_payload),
             table: self.wiring.sinks[table].outlet(reader.letter_input),
             resume_at: resume_at(table),
         });
+        let letters = dead_letters.as_ref().map(|route| Letters {
+            outlet: route.table.clone(),
+            resume_at: route.resume_at,
+            source: source.name.clone(),
+            split: reader.id.split.clone(),
+            max_payload: blueprint.settings.dead_letters.max_payload,
+            // The reader tells the table of its barriers anyway, for records that are rejected.
+            barriers: false,
+        });
+        let fanout = self.fanout(root, reader.member, &decoded, resume_at, letters)?;
         let name = ActorName::new("partition_reader", reader.id.to_string());
         let health = self.enter(name.clone());
         let source_progress = self.parts.progress.source(&source.name);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::actors::blueprint::{Blueprint, SinkBlueprint, SinkTarget, StagedTarget};
 use crate::actors::child::Health;
@@ -10,6 +11,7 @@ use crate::actors::recovery::{
 };
 use crate::checkpoint::{Epoch, PreCommit};
 use crate::lake::{LakeTable, TableSpec};
+use crate::sink::type_change::TypeFit;
 use crate::sink::{Staged, StagedSink, TargetContext};
 use crate::source::PartitionId;
 use crate::source::kafka::KafkaError;
@@ -19,6 +21,8 @@ use super::*;
 /// The sinks, open, with everything promised to them committed; and where to read on.
 pub struct Recovered {
     pub(super) sinks: Vec<OpenSink>,
+    /// By sink: what brings rows into the types of a table that has others.
+    pub(super) fits: BTreeMap<usize, Arc<TypeFit>>,
     pub(super) epoch: Option<Epoch>,
     pub(super) instance: String,
     pub(super) points: BTreeMap<PartitionId, StartingPoint>,
@@ -84,8 +88,13 @@ pub async fn recover(
         }
     }
     let mut sinks = Vec::with_capacity(blueprint.sinks.len());
-    for sink in &blueprint.sinks {
-        parts.progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
+    let mut fits = BTreeMap::new();
+    for (index, described) in blueprint.sinks.iter().enumerate() {
+        parts.progress.sink(&described.sink).describe(described.kind(), &described.address());
+        let fit = type_fit(described).await?;
+        // What is opened gets rows that have been fitted.
+        let fitted = fit.as_ref().map(|fit| described.with_schema(fit.schema()));
+        let sink = fitted.as_ref().unwrap_or(described);
         sinks.push(match &sink.target {
             SinkTarget::Table(spec) => {
                 OpenSink::Table(Box::new(open_table(parts, sink, spec, &epoch, &instance).await?))
@@ -94,6 +103,7 @@ pub async fn recover(
                 open_staged(parts, sink, target, &epoch, &instance).await?,
             )),
         });
+        fits.extend(fit.map(|fit| (index, Arc::new(fit))));
     }
     if let Some(epoch) = &epoch
         && !epoch.committed
@@ -134,7 +144,23 @@ pub async fn recover(
         // No table is ahead of the older epoch, so nothing of the unreadable one was committed.
         parts.store.discard_after(epoch.number)?;
     }
-    Ok(Recovered { sinks, epoch, instance, points })
+    Ok(Recovered { sinks, fits, epoch, instance, points })
+}
+
+/// What has to be done to a sink's rows for them to fit a table that has other types, where the
+/// configuration wants that done.
+async fn type_fit(sink: &SinkBlueprint) -> Result<Option<TypeFit>, StartError> {
+    let Some(spec) = sink.fitted_table() else { return Ok(None) };
+    let there = LakeTable::existing_schema(spec).await.map_err(RecoveryError::from)?;
+    let fit = there.and_then(|there| TypeFit::new(&sink.sink, &spec.schema, &there));
+    if let Some(fit) = &fit {
+        tracing::warn!(
+            sink = %sink.sink,
+            changes = fit.describe(&spec.schema),
+            "the table has other types: rows that do not fit go to the dead letters"
+        );
+    }
+    Ok(fit)
 }
 
 async fn open_table(

@@ -10,6 +10,7 @@ use crate::actors::child::Health;
 use crate::actors::fanout::Destination;
 use crate::actors::flow::{Flow, InputId, Outlet};
 use crate::graph::Root;
+use crate::sink::type_change::TypeFit;
 
 /// The senders of one receiver, numbered from 0: the readers of a source and the shards of an
 /// operator each have a run of numbers.
@@ -33,6 +34,20 @@ impl Inputs {
     /// For a receiver whose `total` senders number themselves.
     pub fn of(total: usize) -> Self {
         Self { first: BTreeMap::new(), total }
+    }
+
+    /// The same, and behind them the senders of `roots`.
+    #[must_use]
+    pub fn followed_by(
+        mut self,
+        roots: &BTreeSet<Root>,
+        senders_of: impl Fn(Root) -> usize,
+    ) -> Self {
+        for root in roots {
+            self.first.insert(*root, self.total as InputId);
+            self.total += senders_of(*root);
+        }
+        self
     }
 
     /// How many there are.
@@ -77,6 +92,8 @@ impl Receiver {
 pub struct Wiring {
     /// In the order of the blueprint's sinks.
     pub sinks: Vec<Receiver>,
+    /// By sink: what brings rows into the types of its table.
+    pub fits: BTreeMap<usize, Arc<TypeFit>>,
     /// By query.
     pub detectors: BTreeMap<usize, Vec<Receiver>>,
     /// By operator, its shards in order.
@@ -96,12 +113,16 @@ impl Wiring {
         let graph = &blueprint.graph;
         let to = |receiver: &Receiver, resume_at| {
             let outlet = receiver.outlet_of(root, member)?;
-            Some(Destination { outlet, resume_at })
+            Some(Destination { outlet, resume_at, fit: None })
+        };
+        let to_sink = |sink: usize| {
+            let destination = to(self.sinks.get(sink)?, resume_at(sink))?;
+            Some(Destination { fit: self.fits.get(&sink).cloned(), ..destination })
         };
         let mut ends = Ends::default();
         for query in graph.outputs_below(root) {
             let places = &blueprint.queries[query].sinks;
-            let sinks = places.iter().filter_map(|s| to(self.sinks.get(*s)?, resume_at(*s)));
+            let sinks = places.iter().filter_map(|sink| to_sink(*sink));
             let least = places.iter().map(|sink| resume_at(*sink)).min().unwrap_or(0);
             let detectors = self.detectors.get(&query).into_iter().flatten();
             ends.outputs.insert(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
@@ -16,7 +16,7 @@ use super::checkpoint_writer::{
 };
 use super::child::{ActorName, Health, Remedy, Supervision};
 use super::credit::{Credit, CreditPool, Reserved};
-use super::fanout::Fanout;
+use super::fanout::{Fanout, FanoutError};
 use super::flow::{Item, Outlet};
 use super::supervisor::SupervisorEvent;
 use super::watermark_tracker::{Seen, SharedWatermark, WatermarkTracker};
@@ -103,6 +103,8 @@ pub struct Pending {
     timer: Option<SpawnHandle>,
     /// Rows of a source that has columns of its own.
     columns: Option<RecordBatch>,
+    /// The offset of each row of the batch that is being filled, where somebody wants them.
+    offsets: Vec<i64>,
     /// The source gives no more before the next barrier.
     limited: bool,
     /// The source's input has ended.
@@ -193,7 +195,11 @@ impl PartitionReader {
     fn flush(&mut self, ctx: &mut Context<Self>) {
         self.pending.filling_since = None;
         if let Err(error) = self.send_batch() {
-            self.supervision.fail(&self.name, error, Remedy::Restart);
+            let remedy = match &error {
+                ReaderError::Fanout(error) if error.is_final() => Remedy::Mend,
+                _ => Remedy::Restart,
+            };
+            self.supervision.fail(&self.name, error, remedy);
             self.pending.stopped = true;
             self.pending.failed = true;
             ctx.stop();
@@ -258,7 +264,11 @@ impl PartitionReader {
         credit: Option<Credit>,
     ) -> Result<Option<i64>, ReaderError> {
         let next = self.next;
-        self.fanout.send(batch, next, credit.as_ref())?;
+        let offsets = match std::mem::take(&mut self.pending.offsets) {
+            offsets if offsets.len() == batch.num_rows() => Some(Int64Array::from(offsets)),
+            _ => None,
+        };
+        self.fanout.send(batch, next, credit.as_ref(), offsets.as_ref())?;
         let newest = self.event_time.and_then(|column| {
             let times = batch.column(column);
             times
@@ -377,8 +387,8 @@ impl PartitionReader {
 enum ReaderError {
     #[error("decoding failed: {0}")]
     Codec(#[from] crate::codec::CodecError),
-    #[error("{0}")]
-    Graph(#[from] crate::graph::GraphError),
+    #[error(transparent)]
+    Fanout(#[from] FanoutError),
 }
 
 impl Actor for PartitionReader {

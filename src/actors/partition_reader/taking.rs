@@ -10,13 +10,14 @@ use arrow::array::{
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::{CHUNK, PartitionReader};
+use super::{CHUNK, PartitionReader, Pending};
 use crate::actors::child::Remedy;
 use crate::actors::watermark_tracker::now_ms;
 use crate::codec::dead_letter::DeadLetter;
 use crate::codec::{AppendError, Decoder, MetadataColumn};
-use crate::source::{ColumnsTaken, Damaged, Record, RecordMeta, SourceError, Taken};
+use crate::source::{ColumnsTaken, Damaged, PartitionId, Record, RecordMeta, SourceError, Taken};
 use crate::telemetry::events::RecordRejected;
+use crate::telemetry::progress::LetterNote;
 
 /// What becomes of a split's records or rows.
 pub enum Decoding {
@@ -112,12 +113,21 @@ impl PartitionReader {
 
     fn take_records(&mut self, room: usize) -> usize {
         let Self {
-            split, decoding, dead_letters, limits, metrics, source_progress, pending, ..
+            split,
+            decoding,
+            dead_letters,
+            limits,
+            metrics,
+            source_progress,
+            pending,
+            fanout,
+            ..
         } = self;
+        let traced = fanout.wants_offsets();
         let Decoding::Records(decoder) = decoding else { return 0 };
         let mut next = self.next;
         let (end, id) = (self.end, &self.id);
-        let counts = &mut pending.batch;
+        let Pending { batch: counts, offsets, .. } = pending;
         let mut halt = None;
         let taken = split.take(room, &mut |record| {
             // Left over from before the last seek, or beyond a bounded run.
@@ -135,7 +145,12 @@ impl PartitionReader {
                 DeadLetter::oversized(length, limits.record_bytes)
             } else {
                 match decoder.append(&record) {
-                    Ok(()) => return,
+                    Ok(()) => {
+                        if traced {
+                            offsets.push(record.offset);
+                        }
+                        return;
+                    }
                     Err(AppendError::NoRow) => {
                         counts.tombstones += u64::from(record.payload.is_none());
                         return;
@@ -152,6 +167,7 @@ impl PartitionReader {
             RecordRejected { reader: metrics, offset: record.offset, reason: letter.reason, error }
                 .emit();
             source_progress.rejected(letter.reason);
+            source_progress.letter(&note(id, &record, &letter));
             if let Some(route) = dead_letters {
                 route.builder.append(id, &record, &letter, now_ms());
             }
@@ -196,6 +212,10 @@ impl PartitionReader {
                     self.pending.batch.records += rows as u64;
                     self.pending.batch.bytes += batch.get_array_memory_size() as u64;
                     self.pending.columns = Some(batch);
+                    if self.fanout.wants_offsets() {
+                        self.pending.offsets =
+                            (0..rows as i64).map(|row| taken.first + row).collect();
+                    }
                 }
                 Err(error) => {
                     self.supervision.fail(&self.name, error, Remedy::Mend);
@@ -235,15 +255,13 @@ impl PartitionReader {
                 error: &part.error,
             }
             .emit();
+            let meta =
+                RecordMeta { file: part.file.as_deref(), line: part.line, ..RecordMeta::default() };
+            let payload = Some(part.payload.as_slice());
+            let record = Record { offset: part.offset, payload, key: None, meta };
             self.source_progress.rejected(part.reason);
+            self.source_progress.letter(&note(&self.id, &record, &letter));
             if let Some(route) = &mut self.dead_letters {
-                let meta = RecordMeta {
-                    file: part.file.as_deref(),
-                    line: part.line,
-                    ..RecordMeta::default()
-                };
-                let payload = Some(part.payload.as_slice());
-                let record = Record { offset: part.offset, payload, key: None, meta };
                 route.builder.append(&self.id, &record, &letter, now_ms());
             }
             self.pending.batch.records += 1;
@@ -260,5 +278,20 @@ impl PartitionReader {
             self.supervision.fail(&self.name, format_args!("{}: {error}", self.id), remedy);
             self.pending.stopped = true;
         }
+    }
+}
+
+/// What the API shows of a dead letter.
+fn note<'a>(id: &'a PartitionId, record: &Record<'a>, letter: &'a DeadLetter) -> LetterNote<'a> {
+    LetterNote {
+        split: &id.split,
+        offset: record.offset,
+        reason: letter.reason,
+        column: letter.column.as_deref(),
+        error: &letter.error,
+        key: record.key,
+        payload: record.payload,
+        file: record.meta.file,
+        line: record.meta.line,
     }
 }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::super::spec::Combine;
 use super::super::{
-    Pushed, SeriesColumns, SeriesReader, SeriesValue, WindowBuffer, build, to_batch,
+    EventKind, Policy, Pushed, SeriesColumns, SeriesReader, SeriesValue, Watch, WindowBuffer,
+    to_batch,
 };
 use super::value;
 
@@ -138,32 +139,31 @@ fn batches_become_anomalies_across_a_restart() {
     };
     let spec = super::spec("traffic_spike", "");
     let reader = SeriesReader::new(batch(0, &[]).schema(), &columns).unwrap();
-    let start = || {
-        let buffer = WindowBuffer::new(60_000_000, spec.combine(), 1000).unwrap();
-        (buffer, build("spikes", &spec))
-    };
-    let (mut buffer, mut detector) = start();
+    let start = || Watch::new("spikes", &spec, Policy::default(), 60_000_000, 1000).unwrap();
+    let mut watch = start();
     let mut found = Vec::new();
-    for window in 0..20 {
+    for window in 0..25 {
         // Two shards, whose rows of a window come before it is complete.
-        buffer.push(reader.read(&batch(window, &[("/cart", 300)])).unwrap().items);
-        if window == 18 {
-            let bytes = (buffer.snapshot().unwrap(), detector.snapshot().unwrap());
-            (buffer, detector) = start();
-            buffer.restore(&bytes.0).unwrap();
-            detector.restore(&bytes.1).unwrap();
-            assert_eq!(buffer.len(), 1);
+        watch.push(reader.read(&batch(window, &[("/cart", 300)])).unwrap().items);
+        if window >= 17 {
+            let bytes = watch.snapshot().unwrap();
+            for cut in 0..bytes.len() {
+                assert!(start().restore(&bytes[..cut]).is_err());
+            }
+            watch = start();
+            watch.restore(&bytes).unwrap();
+            assert_eq!(watch.snapshot().unwrap(), bytes);
         }
         let count = if window == 18 { 2400 } else { 400 };
-        buffer.push(reader.read(&batch(window, &[("/checkout", count)])).unwrap().items);
-        for window in buffer.ready((window + 1) * 60_000_000) {
-            found.extend(detector.observe(&window.as_slice()));
-        }
+        watch.push(reader.read(&batch(window, &[("/checkout", count)])).unwrap().items);
+        found.extend(watch.advance((window + 1) * 60_000_000).events);
+        assert_eq!(watch.open().len(), usize::from((18..21).contains(&window)), "{window}");
     }
-    assert_eq!(found.len(), 1);
+    let told: Vec<_> = found.iter().map(|e| (e.event, e.sequence)).collect();
+    assert_eq!(told, [(EventKind::Opened, 0), (EventKind::Closed, 1)]);
     assert_eq!(found[0].reason, "requests of /checkout 2,400 in the minute, expected 267 to 600");
-    assert_eq!((detector.series(), buffer.len()), (2, 0));
-    assert_eq!(to_batch(&found).unwrap().num_rows(), 1);
+    assert_eq!(watch.stats().series, 2);
+    assert_eq!(to_batch(&found).unwrap().num_rows(), 2);
 }
 
 proptest! {

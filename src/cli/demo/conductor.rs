@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
+
 use super::feed::{Feed, Written, slowest, taken};
 use super::plan::Plan;
 use super::score::Detection;
 use super::view::{self, Abilities, Frame, Phase, Screen};
 use crate::actors::Stopper;
-use crate::telemetry::progress::{AnomalySummary, PipelineProgress, PipelineReport};
+use crate::telemetry::progress::{PipelineProgress, PipelineReport};
 use crate::telemetry::time::EventTime;
 use crate::weblog;
 
@@ -157,6 +159,7 @@ impl Conductor {
     ) {
         let unicode = matches!(&self.show, Show::Live(_, abilities) if abilities.unicode);
         let written = shown.written.records.saturating_sub(shown.written.failed);
+        let detections: Vec<Detection> = shown.detections.values().cloned().collect();
         let frame = Frame {
             phase,
             plan: &self.plan,
@@ -167,7 +170,7 @@ impl Conductor {
             rate: shown.rate(),
             report,
             anomalies: &report.recent_anomalies,
-            detections: &shown.detections,
+            detections: &detections,
             window: self.window,
             address: self.address,
             log: &self.log,
@@ -204,9 +207,8 @@ fn not_started(report: &PipelineReport) -> String {
 struct Shown {
     written: weblog::Progress,
     taken: u64,
-    /// The newest anomaly that is in `detections`.
-    newest: Option<AnomalySummary>,
-    detections: Vec<Detection>,
+    /// By the names of their anomalies, in the order in which they began.
+    detections: IndexMap<Arc<str>, Detection>,
     line: Option<Instant>,
     /// Records read by then, the oldest first.
     read: VecDeque<(Instant, u64)>,
@@ -230,13 +232,10 @@ impl Shown {
         }
         // Readers that are being started again have no offsets; that is no lag.
         self.taken = self.taken.max(taken(report));
-        let recent = &report.recent_anomalies;
-        let new = match &self.newest {
-            Some(newest) => recent.iter().position(|a| a == newest).unwrap_or(recent.len()),
-            None => recent.len(),
-        };
-        self.detections.extend(recent[..new].iter().rev().map(Detection::from));
-        self.newest = recent.first().cloned().or(self.newest.take());
+        // Each anomaly is one entry that changes while it lasts; the oldest are let go.
+        for anomaly in report.recent_anomalies.iter().rev() {
+            self.detections.insert(anomaly.id.clone(), Detection::from(anomaly));
+        }
     }
 }
 
@@ -267,7 +266,8 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::progress::Severity;
+    use crate::telemetry::progress::{AnomalyState, AnomalySummary, Severity};
+    use crate::telemetry::time::EventTime;
 
     #[test]
     fn draining_ends_when_all_is_read_and_nothing_moves_any_more() {
@@ -293,32 +293,42 @@ mod tests {
     }
 
     #[test]
-    fn every_anomaly_is_taken_once() {
+    fn every_anomaly_is_taken_once_and_as_it_is_at_last() {
         let progress = PipelineProgress::new("demo");
         let mut shown = Shown::default();
-        let anomaly = |n: i64| AnomalySummary {
+        let anomaly = |n: i64, windows: u64| AnomalySummary {
+            id: format!("d:{n}").into(),
+            state: AnomalyState::Open,
             detector: "d".into(),
             kind: "k".into(),
             key: "x".into(),
+            severity: Severity::Info,
+            started_at: EventTime(n),
+            ended_at: None,
             window_start: EventTime(n),
             window_end: EventTime(n + 1),
+            windows,
             value: 1.0,
             expected: 0.0,
             lower: 0.0,
             upper: 0.5,
             score: 0.6,
-            severity: Severity::Info,
+            peak_value: 1.0,
+            peak_score: 0.6,
             reason: "r".into(),
         };
         let mut next = 0;
         for found in [0, 2, 0, 99, 1, 0, 3] {
             for _ in 0..found {
-                progress.anomaly(anomaly(next));
+                progress.anomaly(anomaly(next, 1));
                 next += 1;
             }
             shown.take(&progress.snapshot(), Instant::now());
         }
-        let starts: Vec<i64> = shown.detections.iter().map(|d| d.window_start.0).collect();
+        progress.anomaly(anomaly(104, 7));
+        shown.take(&progress.snapshot(), Instant::now());
+        let starts: Vec<i64> = shown.detections.values().map(|d| d.window_start.0).collect();
         assert_eq!(starts, (0..105).collect::<Vec<_>>());
+        assert_eq!(shown.detections[104].windows, 7);
     }
 }

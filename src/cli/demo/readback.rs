@@ -147,10 +147,13 @@ async fn instant(context: &SessionContext, sql: &str) -> anyhow::Result<Option<i
 
 async fn anomalies(context: &SessionContext) -> anyhow::Result<Vec<Detection>> {
     // Readers of Delta may give text in any of Arrow's string layouts.
+    // An anomaly is as its last event says.
     let sql = "SELECT arrow_cast(detector, 'Utf8'), arrow_cast(kind, 'Utf8'), \
-             arrow_cast(key, 'Utf8'), window_start, window_end, arrow_cast(severity, 'Utf8'), \
-             arrow_cast(reason, 'Utf8') \
-         FROM anomalies ORDER BY window_start, detector, key";
+             arrow_cast(key, 'Utf8'), started_at, window_end, arrow_cast(severity, 'Utf8'), \
+             arrow_cast(reason, 'Utf8'), windows \
+         FROM (SELECT *, row_number() OVER \
+                 (PARTITION BY anomaly_id ORDER BY sequence DESC) AS nth FROM anomalies) \
+         WHERE nth = 1 ORDER BY started_at, detector, key";
     let mut found = Vec::new();
     for batch in rows(context, sql).await? {
         let text = |column: usize| {
@@ -163,12 +166,15 @@ async fn anomalies(context: &SessionContext) -> anyhow::Result<Vec<Detection>> {
         let (detector, kind, key) = (text(0)?, text(1)?, text(2)?);
         let (start, end) = (time(3)?, time(4)?);
         let (severity, reason) = (text(5)?, text(6)?);
+        let windows = batch.column(7).as_primitive_opt::<Int64Type>();
+        let windows = windows.context("the windows are not a number")?;
         found.extend((0..batch.num_rows()).map(|row| Detection {
             detector: detector.value(row).to_owned(),
             kind: kind.value(row).to_owned(),
             key: key.value(row).to_owned(),
             window_start: EventTime(start.value(row)),
             window_end: EventTime(end.value(row)),
+            windows: u64::try_from(windows.value(row)).unwrap_or(0),
             severity: severity.value(row).to_owned(),
             reason: reason.value(row).to_owned(),
         }));
@@ -184,7 +190,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
-    use crate::anomaly::{Anomaly, Severity, to_batch};
+    use crate::anomaly::{AnomalyEvent, EventKind, Severity, to_batch};
     use crate::lake::{LakeTable, TableSpec};
     use crate::sink::delta::DeltaWriter;
 
@@ -230,7 +236,16 @@ mod tests {
         let requests: ArrayRef = Arc::new(Int64Array::from(vec![2, 1]));
         let windows = rows(vec![("window_end", times(&[10, 20])), ("requests", requests)]);
         write(dir.path(), "traffic_windows", &[windows]).await;
-        let anomaly = |key: &str, start| Anomaly {
+        let anomaly = |key: &str, start, sequence, windows: u64| AnomalyEvent {
+            id: format!("spikes:{key}").into(),
+            sequence,
+            event: if sequence == 0 { EventKind::Opened } else { EventKind::Closed },
+            corrected: false,
+            started_at: start,
+            ended_at: (sequence > 0).then_some(start + 10),
+            windows,
+            peak_value: 9.0,
+            peak_score: 0.75,
             detector: "spikes".into(),
             kind: "traffic_spike",
             key: key.into(),
@@ -244,7 +259,9 @@ mod tests {
             severity: Severity::Critical,
             reason: "why".into(),
         };
-        let found = to_batch(&[anomaly("/b", 10), anomaly("/a", 0)]).expect("rows");
+        let found =
+            to_batch(&[anomaly("/b", 10, 0, 1), anomaly("/a", 0, 0, 1), anomaly("/b", 10, 1, 4)])
+                .expect("rows");
         write(dir.path(), "anomalies", &[found]).await;
         std::fs::create_dir(dir.path().join("client_windows")).expect("no table yet");
 
@@ -252,12 +269,13 @@ mod tests {
         let found = read_back(dir.path(), &names).await.expect("they can be read");
         let read: Vec<(&str, u64, usize)> =
             found.tables.iter().map(|t| (t.name.as_str(), t.rows, t.files)).collect();
-        assert_eq!(read, [("bronze", 5, 2), ("traffic_windows", 2, 1), ("anomalies", 2, 1)]);
+        assert_eq!(read, [("bronze", 5, 2), ("traffic_windows", 2, 1), ("anomalies", 3, 1)]);
         assert!(found.tables.iter().all(|table| table.bytes > 0));
         assert_eq!((found.distinct, found.closed), (4, Some(20)));
         assert_eq!((found.before_closed, found.in_windows), (4, 3));
         let keys: Vec<&str> = found.anomalies.iter().map(|a| a.key.as_str()).collect();
-        assert_eq!(keys, ["/a", "/b"], "in order of time");
+        assert_eq!(keys, ["/a", "/b"], "in order of time, each once");
+        assert_eq!(found.anomalies[1].windows, 4);
         assert_eq!(found.anomalies[1].window_end, EventTime(20));
         assert_eq!(found.anomalies[0].severity, "critical");
     }

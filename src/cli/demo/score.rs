@@ -19,10 +19,12 @@ pub struct Detection {
     pub kind: String,
     /// The series.
     pub key: String,
-    /// Start of the window.
+    /// Start of the first window out of line.
     pub window_start: EventTime,
-    /// End of the window.
+    /// End of the last window out of line.
     pub window_end: EventTime,
+    /// Windows out of line.
+    pub windows: u64,
     /// `info`, `warning` or `critical`.
     pub severity: String,
     /// Why, in words.
@@ -35,8 +37,9 @@ impl From<&AnomalySummary> for Detection {
             detector: anomaly.detector.to_string(),
             kind: anomaly.kind.to_string(),
             key: anomaly.key.to_string(),
-            window_start: anomaly.window_start,
+            window_start: anomaly.started_at,
             window_end: anomaly.window_end,
+            windows: anomaly.windows,
             severity: anomaly.severity.as_str().to_owned(),
             reason: anomaly.reason.to_string(),
         }
@@ -64,7 +67,7 @@ pub struct FoundBy {
     /// In which window from the anomaly's start, counted from 1.
     pub in_window: i64,
     /// In how many windows it reported it.
-    pub windows: usize,
+    pub windows: u64,
 }
 
 /// A scripted anomaly and what became of it.
@@ -135,12 +138,14 @@ pub fn score(
             let in_window = nth_window(truth, hit, window);
             match found_by.iter_mut().find(|found| found.detector == hit.detector) {
                 Some(found) => {
-                    found.windows += 1;
+                    found.windows += hit.windows;
                     found.in_window = found.in_window.min(in_window);
                 }
-                None => {
-                    found_by.push(FoundBy { detector: hit.detector.clone(), in_window, windows: 1 })
-                }
+                None => found_by.push(FoundBy {
+                    detector: hit.detector.clone(),
+                    in_window,
+                    windows: hit.windows,
+                }),
             }
         }
         found_by.sort_by(|a, b| (a.in_window, &a.detector).cmp(&(b.in_window, &b.detector)));
@@ -225,6 +230,7 @@ mod tests {
             key: key.to_owned(),
             window_start: EventTime(window * WINDOW),
             window_end: EventTime((window + 1) * WINDOW),
+            windows: 1,
             severity: "warning".to_owned(),
             reason: "because".to_owned(),
         }

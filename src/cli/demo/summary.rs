@@ -295,6 +295,7 @@ mod tests {
             key: "/login".into(),
             window_start: EventTime(DEFAULT_START),
             window_end: EventTime(DEFAULT_START + 30_000_000),
+            windows: 1,
             severity: "info".into(),
             reason: "error rate of /login 30 %".into(),
         };

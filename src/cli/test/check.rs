@@ -12,6 +12,7 @@ use crate::config::{
     After, ConfigError, Settings, TestExpectation, TestInput, TestRecords, TestSettings,
 };
 use crate::event_time::WatermarkOptions;
+use crate::sql::OnViolation;
 use crate::trial::{
     Arrival, Comparison, Outcome, Pipeline, RowError, TrialError, TrialSource, TrialWatermark,
     rows_of,
@@ -181,7 +182,8 @@ fn compare(
         }
     };
     let dropped = outcome.dropped[query];
-    let dead = outcome.dead_letters.len() as u64;
+    let rejected: usize = outcome.rejected.iter().map(|(_, rows)| rows.rules.len()).sum();
+    let dead = (outcome.dead_letters.len() + rejected) as u64;
     let counted =
         [("late rows", expected.late, dropped.late), ("dead letters", expected.dead_letters, dead)];
     let counts: Vec<_> = counted
@@ -202,6 +204,27 @@ fn compare(
     for (source, letter) in &outcome.dead_letters {
         let source = &blueprint.sources[*source].name;
         notes.push(format!("dead letter of {source}, {}: {}", letter.reason, letter.error));
+    }
+    for (query, rejected) in &outcome.rejected {
+        let query = &blueprint.queries[*query].name;
+        for (rule, error) in rejected.rules.iter().zip(&rejected.errors) {
+            notes.push(format!("dead letter of query {query}, {rule}: {error}"));
+        }
+    }
+    for (query, tallies) in outcome.checked.iter().enumerate() {
+        let query = &blueprint.queries[query];
+        for (rule, tally) in query.plan.expectations.iter().zip(tallies) {
+            // Dead letters are told one by one.
+            if tally.violated > 0 && rule.on_violation != OnViolation::DeadLetter {
+                notes.push(format!(
+                    "{} of {} violated {}: {}",
+                    rows_in_words(tally.violated),
+                    query.name,
+                    rule.name,
+                    rule.on_violation.outcome()
+                ));
+            }
+        }
     }
     let (file, line) = (expected.location.file().to_owned(), expected.location.line());
     Ok(Some(Failure { file, line, after, rows, counts, notes }))

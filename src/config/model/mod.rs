@@ -1,29 +1,37 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod batch;
 mod format;
 mod query;
+mod server;
 mod sink;
 mod source;
 mod table;
 mod test;
+mod upkeep;
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use batch::{BatchJobSettings, BatchRunsSettings};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
     RegistryAuth, RegistrySettings, SchemaOrigin, TimeSettings, TimestampSetting, UnknownFields,
 };
-pub use query::{DropDuplicates, DropWithin, OutputMode, QuerySettings, QuerySink};
+pub use query::{
+    DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
+    ViolationAction,
+};
+pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
-    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression,
+    PostgresMode, PostgresSinkSettings, PostgresTls, SinkSettings, TextCompression, TypeChange,
 };
 pub use source::{
     AfterFile, BatchSettings, DeltaSourceSettings, DeltaStart, FileCompression, FileOrder,
@@ -34,6 +42,8 @@ pub use table::{TableKind, TableSettings};
 pub use test::{
     After, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable,
 };
+
+pub use upkeep::{UpkeepKeys, UpkeepSettings, When};
 
 use super::diagnostics::Location;
 use super::locator::Locator;
@@ -62,16 +72,26 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub server: ServerSettings,
     pub logging: LoggingSettings,
+    /// `[storage]`: options of the object stores that tables are in, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<SourceSettings>,
     /// `[tables.NAME]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSettings>,
     pub dead_letters: DeadLetterSettings,
+    /// `[upkeep]`: of every Delta table that is written. Absent: only of those that have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepKeys>,
     /// `[queries.NAME]`, in the order of the file.
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[batch.NAME]`, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchJobSettings>,
+    pub batch_runs: BatchRunsSettings,
     /// `[[tests]]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSettings>,
@@ -146,17 +166,6 @@ pub struct RestartSettings {
     pub max_restarts: Option<u32>,
 }
 
-/// `[server]`: metrics, health and API over HTTP.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerSettings {
-    pub enabled: bool,
-    /// Default 127.0.0.1:9898.
-    pub listen: SocketAddr,
-    /// Must be set before `listen` may be anything but a loopback address: there is no
-    /// authentication.
-    pub allow_remote: bool,
-}
-
 /// `[logging]`
 #[derive(Clone, Debug, Serialize)]
 pub struct LoggingSettings {
@@ -179,6 +188,12 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
+    /// What the catalogue calls the table. None: `<name>.dead_letters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Longer payloads are cut to this many bytes, and the row says so. Default 64 KiB.
     pub max_payload: usize,
 }
@@ -199,9 +214,24 @@ pub struct DetectorSettings {
     pub window: String,
     /// Which rule; the anomaly room knows which there are.
     pub kind: String,
+    /// Windows in a row out of line before an anomaly opens. Default 1.
+    pub open_after: u32,
+    /// Clean windows before an anomaly closes. Default 3.
+    pub clear_after: u32,
+    /// Windows out of line between two updates of an anomaly; 0: none. Default 10.
+    pub update_every: u32,
+    /// Series that are shown as metrics, at most; 0: none. Default 20.
+    pub metric_series: usize,
     /// Every key of the table that is not a field here: the rule's own parameters, unchecked.
     pub parameters: toml::Table,
     pub sink: DeltaSinkSettings,
     #[serde(skip)]
     pub location: Location,
+}
+
+impl Settings {
+    /// The upkeep of a table with these keys of its own; `None`: it has none.
+    pub fn upkeep_of(&self, own: Option<&UpkeepKeys>) -> Option<UpkeepSettings> {
+        UpkeepKeys::over(own, self.upkeep.as_ref(), self.data_dir.join("upkeep"))
+    }
 }

@@ -29,10 +29,43 @@ pub struct QuerySettings {
     /// this long.
     #[serde(serialize_with = "serialize_some_duration", skip_serializing_if = "Option::is_none")]
     pub state_ttl: Option<Duration>,
+    /// `[queries.NAME.expect]`: what has to be true of each row, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<ExpectationSettings>,
     /// May be empty if another query or a detector reads this one.
     pub sinks: Vec<QuerySink>,
     #[serde(skip)]
     pub location: Location,
+}
+
+/// A quality rule on a query's rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectationSettings {
+    /// Unique in the query; the reason of its dead letters.
+    pub name: String,
+    /// A condition on the columns of the query's output. FALSE and NULL violate it.
+    pub that: String,
+    /// Where `that` stands: for [`Settings::error_at_expectation`](super::Settings).
+    #[serde(skip)]
+    pub that_location: TextLocation,
+    pub on_violation: ViolationAction,
+    #[serde(skip)]
+    pub location: Location,
+}
+
+/// `on_violation`: what becomes of rows that violate a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ViolationAction {
+    /// They are kept and counted. The default, as in Databricks.
+    #[default]
+    Warn,
+    /// They are left out and counted.
+    Drop,
+    /// They go to the dead letters.
+    DeadLetter,
+    /// The pipeline stops, before anything of the epoch is committed.
+    Fail,
 }
 
 /// One of a query's sinks.

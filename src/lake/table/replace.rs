@@ -83,6 +83,19 @@ impl LakeTable {
         Ok(self.version())
     }
 
+    /// How many files the newest known version has.
+    ///
+    /// # Errors
+    /// [`LakeError::Io`], [`LakeError::Log`].
+    pub async fn num_files(&self) -> Result<usize, LakeError> {
+        let trouble = |e| LakeError::from_delta("list the files of", &self.table, e);
+        let snapshot = Snapshot::try_new(self.store.as_ref(), Some(self.view.version));
+        let snapshot = snapshot.await.map_err(trouble)?;
+        let files = snapshot.file_views(self.store.as_ref(), None);
+        let counted = files.try_fold(0, |count, _| async move { Ok(count + 1) });
+        counted.await.map_err(trouble)
+    }
+
     /// The table as deltalake knows it, not loaded yet; it shares this one's storage.
     pub(crate) fn delta(&self) -> DeltaTable {
         DeltaTable::new(self.store.clone())

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use super::value::{directory, partition_value};
-use crate::lake::{LakeError, LakeTable, storage_type};
+use crate::lake::{LakeError, LakeTable, storage_type, widens};
 
 /// Up to this many runs of one partition each, a batch is cut into slices, which copies nothing;
 /// beyond, each partition's rows are gathered, which spares the encoder many small writes.
@@ -265,7 +265,9 @@ impl Layout {
         // Only another way of holding the same values may be cast here: what changes them is
         // for the query to say. Names and nullability inside are the cast's to check.
         let stored = storage_type(given);
-        if stored.as_ref().is_ok_and(|stored| same_values(stored, field.data_type())) {
+        if stored.as_ref().is_ok_and(|stored| {
+            same_values(stored, field.data_type()) || widens(stored, field.data_type())
+        }) {
             return Ok(Source::Cast(index));
         }
         Err(self.data(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::{coalesce, get_field};
 use datafusion::logical_expr::{Expr, lit};
@@ -18,6 +18,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::lake::{Compression, LakeError, LakeTable, TableSpec};
 use crate::sink::error::{SinkError, chain};
+use crate::sink::schema::fit;
 use crate::sink::staged::StagedRows;
 use crate::sink::target::TargetContext;
 
@@ -101,7 +102,7 @@ impl Merger {
             |key: &&usize| table.partition_columns().contains(context.schema.field(**key).name());
         Ok(Self {
             table: table.uri().to_owned(),
-            schema: context.schema.clone(),
+            schema: in_types_of(&context.schema, &table.schema()),
             partitions: keys.iter().filter(is_partition).copied().collect(),
             keys,
             properties,
@@ -135,6 +136,7 @@ impl Merger {
         let kept = rows.last_of_each(&self.keys)?;
         let batches: Vec<RecordBatch> = rows
             .kept_batches(&kept)?
+            .map(|batch| fit(&batch?, &self.schema))
             .filter(|batch| !batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0))
             .collect::<Result<_, _>>()?;
         let predicate = self.predicate(&batches)?;
@@ -300,6 +302,15 @@ fn same(
     );
     conditions.push(target.is_null().eq(source.is_null()));
     Ok(())
+}
+
+/// The columns of `rows` with the types that the table has: they may be wider there.
+fn in_types_of(rows: &SchemaRef, table: &SchemaRef) -> SchemaRef {
+    let fields = rows.fields().iter().map(|field| match table.field_with_name(field.name()) {
+        Ok(there) => Arc::new(field.as_ref().clone().with_data_type(there.data_type().clone())),
+        Err(_) => field.clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Whether rows can be matched by values of this type.

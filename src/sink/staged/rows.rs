@@ -6,8 +6,10 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, BooleanBufferBuilder, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{
+    BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, new_null_array,
+};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::row::{RowConverter, SortField};
@@ -88,6 +90,7 @@ impl StagedRows {
             return Ok(Batches {
                 path: self.path.clone(),
                 source: Source::Memory(memory.clone(), 0),
+                schema: self.schema.clone(),
             });
         }
         let file = File::open(&self.path).map_err(|e| match e.kind() {
@@ -96,7 +99,8 @@ impl StagedRows {
         })?;
         let reader = StreamReader::try_new(BufReader::new(file), None)
             .map_err(|e| self.damaged(e.to_string()))?;
-        Ok(Batches { path: self.path.clone(), source: Source::File(Box::new(reader)) })
+        let (path, schema) = (self.path.clone(), self.schema.clone());
+        Ok(Batches { path, source: Source::File(Box::new(reader)), schema })
     }
 
     /// The same, without the rows that are not in `kept`.
@@ -209,6 +213,8 @@ impl StagedRows {
 pub struct Batches {
     path: PathBuf,
     source: Source,
+    /// The columns of the sink now; the file may have been written before some were added.
+    schema: SchemaRef,
 }
 
 enum Source {
@@ -227,11 +233,36 @@ impl Iterator for Batches {
                 Some(Ok(batch))
             }
             Source::File(reader) => {
-                Some(reader.next()?.map_err(|e| SinkError::Staged {
-                    path: self.path.clone(),
-                    reason: e.to_string(),
-                }))
+                let damaged = |reason| SinkError::Staged { path: self.path.clone(), reason };
+                let batch = reader.next()?.map_err(|e| damaged(e.to_string()));
+                Some(batch.and_then(|batch| as_of_now(batch, &self.schema).map_err(damaged)))
             }
         }
     }
+}
+
+/// Rows that were staged before the configuration changed, in the columns that the sink has now:
+/// added columns are NULL.
+fn as_of_now(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    if batch.schema_ref().fields() == schema.fields() {
+        return Ok(batch);
+    }
+    let written = batch.schema();
+    let known = |name: &str| schema.column_with_name(name).is_some();
+    if let Some(gone) = written.fields().iter().find(|field| !known(field.name())) {
+        return Err(format!(
+            "its rows have the column `{}`, which the query no longer has; start once with the \
+             query as it was, to commit them",
+            gone.name()
+        ));
+    }
+    let strict = CastOptions { safe: false, ..Default::default() };
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => cast_with_options(column, field.data_type(), &strict)
+            .map_err(|e| format!("column `{}`: {e}", field.name())),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| e.to_string())
 }

@@ -6,6 +6,7 @@
 //! ahead, a few batches at most.
 
 mod commit;
+pub(crate) mod data;
 mod feed;
 mod object;
 mod options;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 pub use options::{DeltaOptions, DeltaStart, Rewrites};
+pub use whole::{WholeItem, WholeTable};
 
 use self::feed::{Feed, Item, Shared};
 use self::rows::Shape;

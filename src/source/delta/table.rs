@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use deltalake::DeltaTableError;
 use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::{Metadata, Protocol, Snapshot, StructField};
 use deltalake::logstore::{LogStoreRef, commit_uri_from_version, object_store};
-use deltalake::{DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
-use url::Url;
 
 use super::commit::{Change, Commit, Piece, Rows};
 use super::options::{DeltaOptions, DeltaStart};
+use crate::lake::LakeError;
+use crate::lake::store::redact;
 use crate::source::SourceError;
 
 /// The columns that a change feed adds.
@@ -60,23 +60,16 @@ pub(super) struct Table {
 impl Table {
     /// Finds the storage; nothing is read yet.
     pub fn open(options: Arc<DeltaOptions>) -> Result<Self, SourceError> {
-        let refuse = |problem: String| SourceError::Option { option: "path", problem };
-        let path = options.path.as_str();
-        let url = match path.split_once("://") {
-            Some(("file", local)) => local_url(Path::new(local), path)?,
-            Some(_) => Url::parse(path).map_err(|e| refuse(format!("'{path}' is no URL: {e}")))?,
-            None if path.trim().is_empty() => return Err(refuse("it is empty".to_owned())),
-            None => local_url(Path::new(path), path)?,
-        };
-        let storage: HashMap<String, String> =
-            options.storage_options.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let store = DeltaTableBuilder::from_url(url)
-            .map(|builder| builder.with_storage_options(storage))
-            .and_then(|builder| builder.build_storage())
-            .map_err(|error| match error {
-                DeltaTableError::InvalidTableLocation(reason) => refuse(reason),
-                other => trouble("open", path, &other),
+        let location = options.location();
+        if let Some(directory) = location.local_path() {
+            std::fs::metadata(&directory).map_err(|error| SourceError::Table {
+                action: "find",
+                table: options.path.clone(),
+                reason: error.to_string(),
+                transient: true,
             })?;
+        }
+        let store = location.log_store().map_err(|error| refused("open", &options.path, error))?;
         Ok(Self { options, store })
     }
 
@@ -91,6 +84,8 @@ impl Table {
 
     /// Protocol, metadata and version, of the newest version or of a given one.
     pub async fn snapshot(&self, version: Option<i64>) -> Result<Snapshot, SourceError> {
+        let credentials = self.options.location().check_credentials().await;
+        credentials.map_err(|error| refused("sign in to", self.name(), error))?;
         let exists = self.store.is_delta_table_location().await;
         if !exists.map_err(|error| self.trouble("find", &error))? {
             return Err(SourceError::Table {
@@ -101,8 +96,11 @@ impl Table {
             });
         }
         let wanted = version.and_then(|version| u64::try_from(version).ok());
-        let snapshot = Snapshot::try_new(self.store.as_ref(), wanted).await;
+        let existing =
+            crate::lake::ExistingTable { store: self.store.clone(), table: self.name().to_owned() };
+        let snapshot = existing.snapshot(wanted).await;
         let snapshot = snapshot.map_err(|error| match version {
+            _ if matches!(error, LakeError::Damaged { .. }) => self.trouble("read", &error),
             None => self.trouble("read", &error),
             Some(version) => SourceError::Gone {
                 table: self.name().to_owned(),
@@ -162,17 +160,48 @@ impl Table {
         Ok((snapshot, Commit::snapshot(pieces)))
     }
 
+    /// The same files, each with its statistics as the log has them.
+    pub async fn files_with_stats(
+        &self,
+        version: i64,
+    ) -> Result<(Snapshot, Vec<(Piece, Option<String>)>), SourceError> {
+        let (snapshot, pieces) = self.files(version).await?;
+        let views = snapshot.file_views(self.store.as_ref(), None);
+        let stats: HashMap<String, String> = views
+            .map_ok(|view| (view.path().into_owned(), view.stats()))
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(|error| self.trouble("list the files of", &error))?
+            .into_iter()
+            .filter_map(|(path, stats)| Some((path, stats?)))
+            .collect();
+        let with_stats = |piece: Piece| {
+            let stats = stats.get(&piece.path).cloned();
+            (piece, stats)
+        };
+        Ok((snapshot, pieces.into_iter().map(with_stats).collect()))
+    }
+
     /// A version's commit, `None` if it is not there.
     pub async fn commit(&self, version: i64) -> Result<Option<Commit>, SourceError> {
         let entry = self.store.read_commit_entry(version.cast_unsigned()).await;
         let bytes = entry.map_err(|error| self.trouble("read the log of", &error))?;
+        let damaged = |reason: String| SourceError::Table {
+            action: "read the log of",
+            table: self.name().to_owned(),
+            reason: format!(
+                "the file {} is damaged: {reason}",
+                commit_uri_from_version(Some(version.cast_unsigned()))
+            ),
+            transient: false,
+        };
         let parse = |bytes: &[u8]| {
-            Commit::parse(bytes).map_err(|error| SourceError::Table {
-                action: "read the log of",
-                table: self.name().to_owned(),
-                reason: format!("version {version}: {error}"),
-                transient: false,
-            })
+            // Every writer puts something into a commit. Taken for a version without rows, one
+            // that lost its bytes would lose rows.
+            if bytes.iter().all(u8::is_ascii_whitespace) {
+                return Err(damaged("it is empty".to_owned()));
+            }
+            Commit::parse(bytes).map_err(|error| damaged(error.to_string()))
         };
         bytes.map(|bytes| parse(&bytes)).transpose()
     }
@@ -245,19 +274,20 @@ impl Table {
     }
 }
 
-fn local_url(path: &Path, given: &str) -> Result<Url, SourceError> {
-    let absolute =
-        std::path::absolute(path).map_err(|error| SourceError::io("resolve", path, error))?;
-    std::fs::metadata(&absolute).map_err(|error| SourceError::Table {
-        action: "find",
-        table: given.to_owned(),
-        reason: error.to_string(),
-        transient: true,
-    })?;
-    Url::from_directory_path(&absolute).map_err(|()| SourceError::Option {
-        option: "path",
-        problem: format!("'{given}' is not an absolute path"),
-    })
+/// An error of the lake as one of a source.
+fn refused(action: &'static str, table: &str, error: LakeError) -> SourceError {
+    match error {
+        LakeError::Location { reason, .. } => {
+            SourceError::Option { option: "path", problem: format!("'{table}': {reason}") }
+        }
+        LakeError::Store { reason, .. } => SourceError::Table {
+            action,
+            table: table.to_owned(),
+            reason: format!("its object store cannot be used: {reason}"),
+            transient: false,
+        },
+        other => trouble(action, table, &other),
+    }
 }
 
 /// Sorts an error of deltalake: storage trouble may pass.
@@ -274,7 +304,7 @@ fn trouble(action: &'static str, table: &str, error: &(dyn StdError + 'static)) 
             reason.push_str(&words);
         }
     }
-    SourceError::Table { action, table: table.to_owned(), reason, transient }
+    SourceError::Table { action, table: table.to_owned(), reason: redact(&reason), transient }
 }
 
 /// Waits for the answer to a question that needs a runtime; not to be called by one that is in a

@@ -168,6 +168,7 @@ impl Builder<'_> {
             operators: std::mem::take(&mut self.operators),
             feeds: std::mem::take(&mut self.feeds),
             finish,
+            expectations: Vec::new(),
             marks: if timed { marks } else { vec![] },
         })
     }

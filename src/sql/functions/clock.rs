@@ -56,6 +56,15 @@ impl CurrentTime {
     pub(crate) fn with_clock(&self, clock: &BatchClock) -> Self {
         Self { clock: clock.clone(), ..self.clone() }
     }
+
+    /// Its value at a time, in microseconds.
+    pub(crate) fn at(&self, now: i64) -> ScalarValue {
+        if self.date {
+            ScalarValue::Date32(i32::try_from(split(now).0).ok())
+        } else {
+            ScalarValue::TimestampMicrosecond(Some(now), Some("UTC".into()))
+        }
+    }
 }
 
 impl PartialEq for CurrentTime {
@@ -90,11 +99,6 @@ impl ScalarUDFImpl for CurrentTime {
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let now = self.clock.now();
-        Ok(ColumnarValue::Scalar(if self.date {
-            ScalarValue::Date32(i32::try_from(split(now).0).ok())
-        } else {
-            ScalarValue::TimestampMicrosecond(Some(now), Some("UTC".into()))
-        }))
+        Ok(ColumnarValue::Scalar(self.at(self.clock.now())))
     }
 }

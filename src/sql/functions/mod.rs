@@ -48,6 +48,12 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
+/// What `current_timestamp()` and its like give at a time, in microseconds; `None` for every other
+/// function.
+pub(super) fn current_time(function: &ScalarUDF, now_us: i64) -> Option<ScalarValue> {
+    function.inner().downcast_ref::<CurrentTime>().map(|function| function.at(now_us))
+}
+
 /// A function without state of its own, put together from plain `fn`s.
 pub(super) struct PlainFunction {
     name: &'static str,

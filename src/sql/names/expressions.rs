@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::scope::{Column, Scope};
-use super::{Landmarks, Resolver, windows};
+use super::{Landmarks, Over, Resolver, windows};
 use crate::sql::error::{SqlError, location, nearest, suggestion};
 use crate::sql::registry::Functions;
 use crate::sql::window_clause::{call, string_literal};
@@ -22,14 +22,26 @@ impl Resolver<'_> {
         scope: &Scope,
         aliases: &[String],
     ) -> Result<(), SqlError> {
+        self.names_in(expr, scope, aliases)
+    }
+
+    /// The same for all expressions of something.
+    pub(super) fn names_in<T: VisitMut>(
+        &mut self,
+        node: &mut T,
+        scope: &Scope,
+        aliases: &[String],
+    ) -> Result<(), SqlError> {
         let mut names = Names {
             scope,
+            outer: &self.outer,
             aliases,
             functions: self.functions,
+            over: self.over,
             landmarks: &mut self.landmarks,
             parameters: vec![],
         };
-        match expr.visit(&mut names) {
+        match node.visit(&mut names) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(error),
         }
@@ -38,8 +50,10 @@ impl Resolver<'_> {
 
 struct Names<'a> {
     scope: &'a Scope,
+    outer: &'a [Scope],
     aliases: &'a [String],
     functions: &'a Functions,
+    over: Over,
     landmarks: &'a mut Landmarks,
     /// Of lambdas.
     parameters: Vec<String>,
@@ -64,6 +78,11 @@ impl Names<'_> {
         }
         if let Some(alias) = self.alias(&ident.value) {
             return Ok(Expr::Identifier(Ident { value: alias.clone(), ..ident.clone() }));
+        }
+        for scope in self.outer.iter().rev() {
+            if let Some(column) = scope.column(ident)? {
+                return Ok(placed(&column.expr, ident));
+            }
         }
         if ident.value.eq_ignore_ascii_case("window")
             || ident.value.eq_ignore_ascii_case("session_window")
@@ -92,6 +111,16 @@ impl Names<'_> {
         }
         if let Some(column) = self.scope.column(first)? {
             return path_of(placed(&column.expr, first), column, rest);
+        }
+        for scope in self.outer.iter().rev() {
+            if let Some((second, path)) = rest.split_first()
+                && let Some(column) = scope.qualified(&first.value, &second.value)
+            {
+                return path_of(placed(&column.expr, second), column, path);
+            }
+            if let Some(column) = scope.column(first)? {
+                return path_of(placed(&column.expr, first), column, rest);
+            }
         }
         // A field of an alias or a parameter: the planner knows its type.
         if let Some(alias) = self.alias(&first.value) {
@@ -124,7 +153,8 @@ impl Names<'_> {
             }
             self.landmarks.functions.push((lower.clone(), at));
         }
-        if self.functions.knows(&lower) {
+        let window = self.over == Over::Tables && self.functions.is_window(&lower);
+        if window || self.functions.knows(&lower) {
             return Ok(());
         }
         let error = match lower.as_str() {

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::scope::{Column, Relation, Scope};
+use super::subqueries::Subqueries;
 use super::{Resolver, flat_name, windows};
 use crate::sql::error::{SqlError, location};
 use crate::sql::window_clause::call;
@@ -139,8 +140,12 @@ impl Resolver<'_> {
         if let JoinConstraint::On(condition) = constraint
             && merged.is_empty()
         {
+            let mut subqueries = Subqueries::default();
+            subqueries.take_from(condition);
             windows::spell_windows(condition)?;
             self.expr(condition, &scope, &[])?;
+            self.subqueries(&mut subqueries, &scope)?;
+            subqueries.put_back(condition);
         }
         if sides == Sides::LeftOnly {
             return Ok(left_columns);

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, LateralView, Select, SelectItem, Spanned, TableFactor, TableWithJoins,
-    Visit, Visitor,
+    Expr, Function, Ident, LateralView, Select, SelectItem, SetExpr, Spanned, TableFactor,
+    TableWithJoins, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -55,6 +55,11 @@ impl Generator {
         };
         Some(Self { kind, outer })
     }
+}
+
+/// Whether the function makes several rows of one.
+pub(super) fn is_generator(function: &Function) -> bool {
+    Generator::of(function).is_some()
 }
 
 /// Column of a generator: its default name, type, and the path to it in an element.
@@ -233,7 +238,7 @@ impl Resolver<'_> {
         select.from = vec![TableWithJoins {
             relation: TableFactor::Derived {
                 lateral: false,
-                subquery: Box::new(query_of(inner)),
+                subquery: Box::new(query_of(SetExpr::Select(Box::new(inner)))),
                 alias: Some(table_alias(relation.clone(), vec![])),
                 sample: None,
             },

@@ -11,6 +11,8 @@ mod from;
 mod generators;
 mod scope;
 mod select;
+mod subqueries;
+mod titles;
 mod windows;
 
 use std::ops::ControlFlow;
@@ -25,6 +27,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 pub(super) use generators::GENERATORS;
 use scope::Scope;
+pub(super) use titles::shown_title;
 
 use super::catalog::{Catalog, Found};
 use super::error::{SqlError, location};
@@ -114,6 +117,18 @@ pub(super) struct Resolved {
     pub(super) landmarks: Landmarks,
     /// Everything in FROM that the catalog knows, with the name the planner knows it by.
     pub(super) tables: Vec<(String, SchemaRef)>,
+    /// What was read into the query that it does not say, for its author to know.
+    pub(super) notices: Vec<String>,
+}
+
+/// What the query will run over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Streams, which are read once and have no end.
+    Streams,
+    /// Tables as they are now: there are window functions and subqueries in expressions, columns
+    /// need no names of their own, and those of the output get Spark's.
+    Tables,
 }
 
 /// Puts `query` into the planner's form; see the module's text.
@@ -125,10 +140,14 @@ pub(super) fn resolve(
     query: &mut Query,
     catalog: &Catalog<'_>,
     functions: &Functions,
+    over: Over,
 ) -> Result<Resolved, SqlError> {
     let mut resolver = Resolver {
         catalog,
         functions,
+        over,
+        outer: vec![],
+        notices: vec![],
         landmarks: Landmarks::default(),
         tables: vec![],
         ctes: vec![],
@@ -136,7 +155,8 @@ pub(super) fn resolve(
         fresh: 0,
     };
     resolver.query(query)?;
-    Ok(Resolved { landmarks: resolver.landmarks, tables: resolver.tables })
+    let Resolver { landmarks, tables, notices, .. } = resolver;
+    Ok(Resolved { landmarks, tables, notices })
 }
 
 /// A subquery that WITH has given a name.
@@ -153,6 +173,10 @@ struct Cte {
 struct Resolver<'a> {
     catalog: &'a Catalog<'a>,
     functions: &'a Functions,
+    over: Over,
+    /// What the queries around a subquery have in FROM, innermost last.
+    outer: Vec<Scope>,
+    notices: Vec<String>,
     landmarks: Landmarks,
     tables: Vec<(String, SchemaRef)>,
     ctes: Vec<Cte>,
@@ -216,6 +240,14 @@ impl<'a> Resolver<'a> {
             SetExpr::SetOperation { left, right, .. } => {
                 self.set_expr(left, None)?;
                 self.set_expr(right, None)?;
+                Ok(None)
+            }
+            SetExpr::Values(values) if self.over == Over::Tables => {
+                let scope = Scope::default();
+                let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
+                for value in rows {
+                    self.expr(value, &scope, &[])?;
+                }
                 Ok(None)
             }
             _ => Err(SqlError::new("a query is a SELECT").hint("write SELECT ... FROM a source")),

@@ -2,13 +2,15 @@
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Distinct, Expr, FunctionArguments, GroupByExpr, Ident, OrderBy, OrderByKind,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
+    AccessExpr, Distinct, Expr, FunctionArguments, GroupByExpr, Ident, OrderBy, OrderByKind, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned,
+    WildcardAdditionalOptions,
 };
 
 use super::scope::{Column, Scope};
+use super::subqueries::Subqueries;
 use super::windows::{self, Window};
-use super::{Resolver, flat_name};
+use super::{Over, Resolver, flat_name, titles};
 use crate::sql::error::{SqlError, location};
 use crate::sql::window_clause::{Shape, call, string_literal};
 
@@ -16,10 +18,19 @@ impl Resolver<'_> {
     pub(super) fn select(
         &mut self,
         select: &mut Select,
-        order_by: Option<&mut OrderBy>,
+        mut order_by: Option<&mut OrderBy>,
     ) -> Result<(), SqlError> {
         let mut scope = self.from(&mut select.from)?;
         self.landmarks(select, order_by.as_deref());
+        let mut subqueries = Subqueries::default();
+        subqueries.take_from_select(select);
+        if self.over == Over::Tables {
+            self.group_by_the_rest(select);
+            titles::give_titles(select);
+        }
+        if let Some(order_by) = order_by.as_deref_mut() {
+            subqueries.take_from(order_by);
+        }
         for view in std::mem::take(&mut select.lateral_views) {
             self.lateral_view(select, &mut scope, view)?;
         }
@@ -66,7 +77,13 @@ impl Resolver<'_> {
         if let Some(condition) = &mut select.having {
             self.expr(condition, &scope, &aliases)?;
         }
-        if let Some(order_by) = order_by
+        for window in &mut select.named_window {
+            self.names_in(window, &scope, &[])?;
+        }
+        if let Some(condition) = &mut select.qualify {
+            self.expr(condition, &scope, &aliases)?;
+        }
+        if let Some(order_by) = order_by.as_deref_mut()
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
             for order in exprs {
@@ -79,7 +96,44 @@ impl Resolver<'_> {
         if let Some(replacement) = &replacement {
             windows::put_window(select, replacement);
         }
+        if !subqueries.is_empty() {
+            self.subqueries(&mut subqueries, &scope)?;
+            subqueries.put_back_into_select(select);
+            if let Some(order_by) = order_by {
+                subqueries.put_back(order_by);
+            }
+        }
+        if self.over == Over::Tables {
+            titles::make_unique(select);
+        }
         Ok(())
+    }
+
+    /// What seeds and notebooks leave out: an aggregate beside plain columns, without GROUP BY.
+    /// Spark refuses that; here rows are grouped by the columns, and a notice says so.
+    fn group_by_the_rest(&mut self, select: &mut Select) {
+        if windows::is_grouped(select) {
+            return;
+        }
+        let mut rest = vec![];
+        let mut aggregates = false;
+        for item in &select.projection {
+            let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item
+            else {
+                return;
+            };
+            if titles::has_aggregate(expr, self.functions) {
+                aggregates = true;
+            } else if titles::names_column(expr) {
+                rest.push(expr.clone());
+            }
+        }
+        if !aggregates || rest.is_empty() {
+            return;
+        }
+        let columns: Vec<String> = rest.iter().map(ToString::to_string).collect();
+        self.notices.push(format!("no GROUP BY: grouped by {}", columns.join(", ")));
+        select.group_by = GroupByExpr::Expressions(rest, vec![]);
     }
 
     fn landmarks(&mut self, select: &Select, order_by: Option<&OrderBy>) {
@@ -147,8 +201,18 @@ impl Resolver<'_> {
                     .hint("add GROUP BY session_window(<event time column>, '5 minutes')")
                     .at(window.span))
             }
+            Shape::Session { .. } if self.over == Over::Tables => {
+                Err(SqlError::new("session_window is of streaming queries only")
+                    .hint(
+                        "mark where a session begins with lag() OVER (...), and count the marks \
+                         with sum() OVER (...)",
+                    )
+                    .at(window.span))
+            }
             // A row lies in several windows: it comes once for each.
-            Shape::Sliding { .. } if !grouped => self.sliding_windows(select, scope, window),
+            Shape::Sliding { .. } if !grouped || self.over == Over::Tables => {
+                self.sliding_windows(select, scope, window)
+            }
             _ => Ok(window.call.canonical(window.span)),
         }
     }
@@ -238,7 +302,7 @@ impl Resolver<'_> {
     pub(super) fn type_of(&self, select: &Select, expr: &Expr) -> Result<DataType, SqlError> {
         let mut probe = bare(select);
         probe.projection = vec![named(expr, "x")];
-        let query = query_of(probe);
+        let query = query_of(SetExpr::Select(Box::new(probe)));
         let schema = self.fields(&query)?;
         Ok(schema.fields().first().map_or(DataType::Null, |field| field.data_type().clone()))
     }
@@ -257,11 +321,11 @@ pub(super) fn bare(select: &Select) -> Select {
     }
 }
 
-pub(super) fn query_of(select: Select) -> datafusion::sql::sqlparser::ast::Query {
-    use datafusion::sql::sqlparser::ast::{Query, SetExpr};
+/// A query that is this body and nothing else.
+pub(super) fn query_of(body: SetExpr) -> Query {
     Query {
         with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
+        body: Box::new(body),
         order_by: None,
         limit_clause: None,
         fetch: None,

@@ -11,32 +11,40 @@
 
 mod actors;
 mod anomaly;
+mod batch;
 mod checkpoint;
 mod kafka;
 mod query;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
+mod webhook;
 
 pub use actors::{
-    ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged,
+    ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
+    PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
-pub use anomaly::{AnomalyFound, DetectorSeries};
+pub use anomaly::{
+    AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
+};
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };
 pub use kafka::{BrokerStatistics, KafkaError, KafkaStatistics};
 pub use query::{
-    DuplicatesDropped, LateRows, NullEventTime, QueryMetrics, RowsProduced, StateSize,
-    WatermarkAdvanced, WindowsClosed,
+    DuplicatesDropped, ExpectationChecked, ExpectationMetrics, LateRows, NullEventTime,
+    QueryMetrics, RowsProduced, StateSize, WatermarkAdvanced, WindowsClosed,
 };
-pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying};
+pub use sink::{Fenced, FileWritten, SinkCommitted, SinkRecovered, SinkRetrying, TypesRejected};
 pub use source::{
     BatchDecoded, BatchRead, ConsumerLag, CreditWaited, PartitionActive, PartitionIdle,
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use upkeep::{UpkeepFailed, UpkeepFinished, UpkeepOutcome, UpkeepStarted};
+pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use metrics::Counter;
 use tracing::{debug, trace, warn};
 
+use super::TypesRejected;
 use crate::telemetry::names;
 use crate::telemetry::rate_limit::{self, LimitKey, RateLimit};
 use crate::telemetry::time::{EventTime, Now};
@@ -49,6 +50,13 @@ impl QueryMetrics {
             pipeline,
             query,
         }
+    }
+}
+
+impl QueryMetrics {
+    /// Rows of the query do not fit the types of a sink's table.
+    pub fn types_rejected(&self, sink: &str, rows: u64) {
+        TypesRejected { pipeline: &self.pipeline, sink, rows }.emit();
     }
 }
 
@@ -192,6 +200,82 @@ impl DuplicatesDropped<'_> {
     pub fn emit(self) {
         let Self { query, rows } = self;
         query.duplicate_rows.increment(rows);
+    }
+}
+
+/// The metrics of one rule of a query.
+#[derive(Debug)]
+pub struct ExpectationMetrics {
+    pipeline: Arc<str>,
+    query: Arc<str>,
+    rule: Arc<str>,
+    outcome: &'static str,
+    passed: Counter,
+    violated: Counter,
+    limit: Arc<RateLimit>,
+}
+
+impl ExpectationMetrics {
+    /// Looks the metrics up. `outcome`: what becomes of rows that violate the rule.
+    pub fn new(
+        pipeline: impl Into<Arc<str>>,
+        query: impl Into<Arc<str>>,
+        rule: impl Into<Arc<str>>,
+        outcome: &'static str,
+    ) -> Self {
+        let (pipeline, query, rule) = (pipeline.into(), query.into(), rule.into());
+        let limit = rate_limit::shared(LimitKey {
+            message: ExpectationChecked::MESSAGE,
+            pipeline: Arc::clone(&pipeline),
+            subject: format!("{query}.{rule}").into(),
+            reason: Cow::Borrowed(""),
+        });
+        Self {
+            passed: names::EXPECTATION_ROWS.with([&*pipeline, &*query, &*rule, "passed"]),
+            violated: names::EXPECTATION_ROWS.with([&*pipeline, &*query, &*rule, outcome]),
+            outcome,
+            limit,
+            pipeline,
+            query,
+            rule,
+        }
+    }
+}
+
+/// A batch of a query's rows was held against a rule.
+#[derive(Debug)]
+pub struct ExpectationChecked<'a> {
+    /// The rule.
+    pub rule: &'a ExpectationMetrics,
+    /// Rows that met it.
+    pub passed: u64,
+    /// Rows that did not.
+    pub violated: u64,
+}
+
+impl ExpectationChecked<'_> {
+    const MESSAGE: &'static str = "rows violate an expectation";
+
+    /// Counts it, and logs violations unless the rule had some logged a moment ago.
+    pub fn emit(self) {
+        let Self { rule, passed, violated } = self;
+        rule.passed.increment(passed);
+        if violated == 0 {
+            return;
+        }
+        rule.violated.increment(violated);
+        if let Some(suppressed) = rule.limit.admit(Instant::now(), violated) {
+            warn!(
+                pipeline = %rule.pipeline,
+                query = %rule.query,
+                rule = %rule.rule,
+                outcome = rule.outcome,
+                rows = violated,
+                suppressed,
+                "{}",
+                Self::MESSAGE
+            );
+        }
     }
 }
 

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::telemetry::exporter::{recorder, render};
+use crate::telemetry::exposition::Format;
 use crate::telemetry::logging::capture;
 use crate::telemetry::names::{self, ALL, Kind};
-use crate::telemetry::progress::{AnomalySummary, PipelineProgress, PipelineState, Severity};
+use crate::telemetry::progress::{
+    AnomalyState, AnomalySummary, PipelineProgress, PipelineState, Severity,
+};
 use crate::telemetry::rate_limit::PERIOD;
 use crate::telemetry::time::{EventTime, Now};
 
@@ -15,7 +18,7 @@ fn page(work: impl FnOnce()) -> String {
     let recorder = recorder().expect("the table is sound");
     metrics::with_local_recorder(&recorder, || {
         work();
-        render(&recorder.handle(), &[], Now::read())
+        render(&recorder.handle(), &[], Now::read(), Format::Text)
     })
 }
 
@@ -36,6 +39,13 @@ fn ms(n: u64) -> Duration {
 
 fn spike() -> AnomalySummary {
     AnomalySummary {
+        id: "spikes:0".into(),
+        state: AnomalyState::Open,
+        started_at: EventTime(0),
+        ended_at: None,
+        windows: 1,
+        peak_value: 9.0,
+        peak_score: 4.0,
         detector: "spikes".into(),
         kind: "traffic_spike".into(),
         key: "203.0.113.9".into(),
@@ -59,9 +69,30 @@ fn everything() {
     TableFailed { pipeline, table: "devices", reason: "content", error: &"line 3" }.emit();
     TableRecovered { pipeline, table: "devices" }.emit();
     TableLoaded { pipeline, table: "devices", rows: 3, bytes: 100, took: ms(2) }.emit();
+    let (table, task) = ("bronze.logs", "compact");
+    UpkeepStarted { pipeline, table, task }.emit();
+    let (outcome, error) = (UpkeepOutcome::Failed, &"disk full");
+    UpkeepFailed { pipeline, table, task, outcome, error, again_in: Some(ms(30_000)), took: ms(9) }
+        .emit();
+    UpkeepFinished {
+        pipeline,
+        table,
+        task,
+        outcome: UpkeepOutcome::Done,
+        version: Some(7),
+        files_removed: 360,
+        bytes_removed: 3_600_000,
+        files_added: 1,
+        bytes_added: 3_000_000,
+        conflicts: 2,
+        took: ms(400),
+    }
+    .emit();
     PipelineStateChanged { pipeline, from: None, to: PipelineState::Starting }.emit();
     let from = Some(PipelineState::Starting);
     PipelineStateChanged { pipeline, from, to: PipelineState::Running }.emit();
+    PipelineDeclared { pipeline, actors: &["committer"], sinks: &[sink, "silver"] }.emit();
+    CreditLevel { pipeline, limit: 1000, free: 400, owed: 20 }.emit();
     ActorStarted { pipeline, actor: "reader", member: "web-logs-0" }.emit();
     MailboxDepth { pipeline, actor: "reader", member: "web-logs-0", messages: 3 }.emit();
     SourceAssigned { pipeline, source, partitions: &partitions, assigned: 2 }.emit();
@@ -130,8 +161,25 @@ fn everything() {
     EpochFailed { pipeline, number: 13, error: &"disk full" }.emit();
     Fenced { pipeline, sink, app_id: "millpond/x", expected: Some(5), found: None }.emit();
 
-    AnomalyFound { pipeline, anomaly: &spike() }.emit();
+    for change in [AnomalyChange::Opened, AnomalyChange::Updated, AnomalyChange::Closed] {
+        AnomalyChanged { pipeline, change, corrected: false, anomaly: &spike() }.emit();
+    }
+    let detector = "spikes";
+    let (anomalous, open) = ([0, 1, 2], [0, 0, 1]);
+    WindowsJudged { pipeline, detector, windows: 3, anomalous, rescored: 1, open }.emit();
+    let band = Some((3.0, 1.0, 5.0));
+    for series in ["/a", "/b"] {
+        SeriesJudged { pipeline, detector, series, value: 9.0, band, score: 0.8 }.emit();
+    }
+    SeriesHidden { pipeline, detector, series: "/b" }.emit();
     DetectorSeries { pipeline, detector: "spikes", series: 8 }.emit();
+    let webhook = "pager";
+    WebhookWaiting { pipeline, webhook, notifications: 2 }.emit();
+    let error = &"no answer";
+    WebhookRetrying { pipeline, webhook, error, attempt: 1, backoff: ms(500) }.emit();
+    for outcome in [DeliveryOutcome::Delivered, DeliveryOutcome::Refused] {
+        WebhookDone { pipeline, webhook, outcome, notifications: 1, reason: "400" }.emit();
+    }
 
     let exit =
         |cause, error| ActorExited { pipeline, actor: "committer", member: sink, cause, error };
@@ -205,6 +253,13 @@ fn events_count_what_they_say() {
         ("checkpoint_epochs_total{pipeline=\"weblogs\",stage=\"failed\"}", 1.0),
         ("checkpoint_duration_seconds_sum{pipeline=\"weblogs\",phase=\"snapshot\"}", 0.005),
         ("state_groups{pipeline=\"weblogs\",query=\"traffic\",shard=\"1\"}", 30.0),
+        ("sink_retries_total{pipeline=\"weblogs\",sink=\"silver\",reason=\"conflict\"}", 0.0),
+        ("sink_fencings_total{pipeline=\"weblogs\",sink=\"silver\"}", 0.0),
+        ("checkpoint_epochs_total{pipeline=\"weblogs\",stage=\"committed\"}", 1.0),
+        ("pipeline_restarts_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"panic\"}", 0.0),
+        ("pipeline_credit_limit_bytes{pipeline=\"weblogs\"}", 1000.0),
+        ("pipeline_credit_free_bytes{pipeline=\"weblogs\"}", 400.0),
+        ("pipeline_credit_owed_bytes{pipeline=\"weblogs\"}", 20.0),
         ("sink_retries_total{pipeline=\"weblogs\",sink=\"gold\",reason=\"conflict\"}", 1.0),
         ("actor_exits_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"error\"}", 1.0),
         ("pipeline_restarts_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"error\"}", 1.0),
@@ -212,11 +267,24 @@ fn events_count_what_they_say() {
         ("pipeline_state{pipeline=\"weblogs\",state=\"starting\"}", 0.0),
         (
             "detector_anomalies_total{pipeline=\"weblogs\",detector=\"spikes\",severity=\"critical\"}",
-            1.0,
+            2.0,
         ),
         (
             "detector_anomalies_total{pipeline=\"weblogs\",detector=\"spikes\",severity=\"info\"}",
             0.0,
+        ),
+        ("anomalies_open{pipeline=\"weblogs\",detector=\"spikes\",severity=\"critical\"}", 1.0),
+        (
+            "anomalies_opened_total{pipeline=\"weblogs\",detector=\"spikes\",severity=\"critical\"}",
+            1.0,
+        ),
+        (
+            "detector_series_upper_value{pipeline=\"weblogs\",detector=\"spikes\",series=\"/a\"}",
+            5.0,
+        ),
+        (
+            "webhook_deliveries_total{pipeline=\"weblogs\",webhook=\"pager\",outcome=\"refused\"}",
+            1.0,
         ),
         (
             "actor_mailbox_messages{pipeline=\"weblogs\",actor=\"reader\",member=\"web-logs-0\"}",
@@ -226,9 +294,12 @@ fn events_count_what_they_say() {
         assert_value(&page, &format!("millpond_{series}"), expected);
     }
     assert!(!page.contains("broker=\"-1\""), "a bootstrap address is no broker");
-    assert!(!page.contains("203.0.113.9"), "a key is never a label");
+    assert!(!page.contains("203.0.113.9"), "the key of an anomaly is no label");
+    assert!(!page.contains("series=\"/b\""), "a series that is not shown any more");
     let durable = "millpond_checkpoint_durable_timestamp_seconds{pipeline=\"weblogs\"}";
     assert!(value(&page, durable).is_some_and(|at| at > 1.7e9));
+    let committed = "millpond_sink_committed_timestamp_seconds{pipeline=\"weblogs\",sink=\"gold\"}";
+    assert!(value(&page, committed).is_some_and(|at| at > 1.7e9));
 }
 
 /// Name of each family on the page with its type, help and the label names of its series.
@@ -272,7 +343,7 @@ fn every_metric_of_the_table_is_emitted_as_the_table_says() {
         names::BUILD.with(["0.1.0", "unknown"]).set(1.0);
         names::HTTP_REQUESTS.with(["/metrics", "200"]).increment(1);
         names::HTTP_SECONDS.with(["/metrics"]).record(0.001);
-        render(&recorder.handle(), &[progress], Now::read())
+        render(&recorder.handle(), &[progress], Now::read(), Format::Text)
     });
     let families = families(&page);
     for entry in ALL {
@@ -365,7 +436,7 @@ fn lines_are_lowercase_with_the_facts_as_fields() {
             panic!("no line '{message}'");
         })
     };
-    let found = find("anomaly found");
+    let found = find("anomaly opened");
     assert_eq!((&found["key"], &found["level"]), (&"203.0.113.9".into(), &"WARN".into()));
     let read = find("batch read");
     assert_eq!(read["newest_event_time"], "2023-11-14T22:13:20.500Z");

@@ -7,6 +7,7 @@ use super::{Entry, Kind, Name, Unit};
 /// What the values of each label are, and so what bounds their number.
 pub const LABELS: &[(&str, &str)] = &[
     ("actor", "kind of actor: `partition_reader`, `operator_shard`, `delta_committer` and so on"),
+    ("batch", "name of a batch job in the configuration"),
     ("broker", "id of a Kafka broker of the cluster"),
     ("cause", "why an actor ended: `panic`, `error`, `stopped`, `stalled`"),
     ("check", "what readiness looks at: `running`, `assigned`, `checkpointing`, `sinks_reachable`"),
@@ -14,6 +15,13 @@ pub const LABELS: &[(&str, &str)] = &[
     ("detector", "name of a detector in the configuration"),
     ("change", "direction of a rebalance: `assigned`, `revoked`"),
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
+    (
+        "outcome",
+        "what became of it. Rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`; \
+         a run of a batch job: `succeeded`, `failed`; \
+         a notification: `delivered`, `refused` (by the receiver), `dropped` (the queue was full), `expired`; \
+         a run of upkeep: `done`, `nothing` (to do), `conflict`, `failed`, `cancelled`",
+    ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
     ("pipeline", "name of a pipeline in the configuration"),
@@ -21,6 +29,12 @@ pub const LABELS: &[(&str, &str)] = &[
     ("reason", "why, as one of a fixed list of short codes"),
     ("revision", "revision of the source code that was built, or `unknown`"),
     ("route", "pattern of a path of the HTTP server, or `other`"),
+    ("rule", "name of an expectation of a query in the configuration"),
+    (
+        "series",
+        "key of a series that a detector watches; at most `metric_series` of each detector, and no \
+         IP addresses",
+    ),
     ("severity", "of an anomaly: `info`, `warning`, `critical`"),
     ("shard", "number of a shard of the key space of a query"),
     ("sink", "name of a sink in the configuration"),
@@ -31,8 +45,10 @@ pub const LABELS: &[(&str, &str)] = &[
         "state of a pipeline: `starting`, `running`, `restarting`, `stopping`, `stopped`, `failed`",
     ),
     ("status", "HTTP status code"),
-    ("table", "name of a static table in the configuration"),
+    ("table", "name of a table in the configuration"),
+    ("task", "upkeep of a table: `compact`, `zorder`, `vacuum`, `checkpoint`, `clean_log`"),
     ("version", "version of Millpond"),
+    ("webhook", "name of a webhook in the configuration"),
 ];
 
 /// Of work that is done once a batch: 0.1 ms to 10 s.
@@ -42,6 +58,9 @@ const SHORT: &[f64] =
 const LONG: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
+/// Of upkeep, which takes minutes on large tables: 10 ms to 4 h.
+const RUNS: &[f64] =
+    &[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0];
 /// Records of a batch.
 const BATCH: &[f64] = &[1.0, 10.0, 100.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3, 64e3];
 /// Rows of a commit: one to 100 million.
@@ -169,6 +188,15 @@ table! {
     WATERMARK_LAG = Gauge(Unit::Seconds)
         "millpond_pipeline_watermark_lag_seconds" ["pipeline"],
         "How far the watermark lies behind the wall clock.";
+    CREDIT_LIMIT = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_limit_bytes" ["pipeline"],
+        "Bytes of batches that may be under way between readers and operators.";
+    CREDIT_FREE = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_free_bytes" ["pipeline"],
+        "Bytes of that limit that are not taken; readers wait when there are none.";
+    CREDIT_OWED = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_owed_bytes" ["pipeline"],
+        "Bytes of operators' results that sinks have not taken; readers wait above the limit.";
     OUTPUT_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_output_rows_total" ["pipeline", "query"],
         "Rows that the query handed to its sinks.";
@@ -184,6 +212,9 @@ table! {
     DUPLICATE_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_duplicate_rows_total" ["pipeline", "query"],
         "Rows that a deduplication left out, because one like them had come before.";
+    EXPECTATION_ROWS = Counter(Unit::Count("rows"))
+        "millpond_expectation_rows_total" ["pipeline", "query", "rule", "outcome"],
+        "Rows of the query's output that were held against one of its expectations.";
     STATE_WINDOWS = Gauge(Unit::Count("windows"))
         "millpond_state_open_windows" ["pipeline", "query", "shard"],
         "Windows open in the state of the shard.";
@@ -193,6 +224,23 @@ table! {
     STATE_BYTES = Gauge(Unit::Bytes)
         "millpond_state_bytes" ["pipeline", "query", "shard"],
         "Memory of the state of the shard.";
+
+    // Batch jobs.
+    BATCH_RUNS = Counter(Unit::Count("runs"))
+        "millpond_batch_runs_total" ["pipeline", "batch", "outcome"],
+        "Runs of the batch job, each with all its attempts.";
+    BATCH_SECONDS = Histogram(Unit::Seconds)
+        "millpond_batch_run_duration_seconds" ["pipeline", "batch"] in LONG,
+        "Time of a run of the batch job, with all its attempts.";
+    BATCH_ROWS = Counter(Unit::Count("rows"))
+        "millpond_batch_written_rows_total" ["pipeline", "batch"],
+        "Rows that runs of the batch job have written.";
+    BATCH_SUCCEEDED = Gauge(Unit::UnixSeconds)
+        "millpond_batch_succeeded_timestamp_seconds" ["pipeline", "batch"],
+        "When the batch job last succeeded.";
+    BATCH_LOG_ERRORS = Counter(Unit::Count("errors"))
+        "millpond_batch_log_errors_total" ["pipeline"],
+        "Runs of batch jobs that could not be written to the log of runs.";
 
     // Checkpoints.
     EPOCHS = Counter(Unit::Count("epochs"))
@@ -250,6 +298,9 @@ table! {
     SINK_COMMIT_SECONDS = Histogram(Unit::Seconds)
         "millpond_sink_commit_duration_seconds" ["pipeline", "sink"] in LONG,
         "Time that a commit took.";
+    SINK_COMMITTED = Gauge(Unit::UnixSeconds)
+        "millpond_sink_committed_timestamp_seconds" ["pipeline", "sink"],
+        "When the sink last committed rows.";
     SINK_COMMIT_ROWS = Histogram(Unit::Count("rows"))
         "millpond_sink_commit_rows" ["pipeline", "sink"] in ROWS,
         "Rows of a commit.";
@@ -262,6 +313,9 @@ table! {
     SINK_BYTES = Counter(Unit::Bytes)
         "millpond_sink_committed_bytes_total" ["pipeline", "sink"],
         "Bytes of the files committed.";
+    SINK_TYPE_CHANGE_ROWS = Counter(Unit::Count("rows"))
+        "millpond_sink_type_change_rows_total" ["pipeline", "sink"],
+        "Rows that went to the dead letters because the table's types do not hold their values.";
     SINK_FILE_BYTES = Histogram(Unit::Bytes)
         "millpond_sink_file_size_bytes" ["pipeline", "sink"] in SIZES,
         "Size of the data files written.";
@@ -277,6 +331,38 @@ table! {
     SINK_FENCED = Counter(Unit::Count("fencings"))
         "millpond_sink_fencings_total" ["pipeline", "sink"],
         "Commits refused because another daemon had committed the same input.";
+
+    // Upkeep of tables.
+    UPKEEP_RUNS = Counter(Unit::Count("runs"))
+        "millpond_upkeep_runs_total" ["pipeline", "table", "task", "outcome"],
+        "Runs of the table's upkeep.";
+    UPKEEP_SECONDS = Histogram(Unit::Seconds)
+        "millpond_upkeep_duration_seconds" ["pipeline", "table", "task"] in RUNS,
+        "Time that a run of the table's upkeep took.";
+    UPKEEP_FINISHED = Gauge(Unit::UnixSeconds)
+        "millpond_upkeep_finished_timestamp_seconds" ["pipeline", "table", "task"],
+        "When the task was last done, or found that there was nothing to do.";
+    UPKEEP_RUNNING = Gauge(Unit::Flag("running"))
+        "millpond_upkeep_running" ["pipeline", "table", "task"],
+        "Whether the task is being done.";
+    UPKEEP_FAILING = Gauge(Unit::Flag("failing"))
+        "millpond_upkeep_failing" ["pipeline", "table", "task"],
+        "Whether the task's last run failed.";
+    UPKEEP_REMOVED_FILES = Counter(Unit::Count("files"))
+        "millpond_upkeep_removed_files_total" ["pipeline", "table", "task"],
+        "Files taken out of the table (compact, zorder), or removed (vacuum, clean_log).";
+    UPKEEP_REMOVED_BYTES = Counter(Unit::Bytes)
+        "millpond_upkeep_removed_bytes_total" ["pipeline", "table", "task"],
+        "Bytes of the files taken out of the table or removed.";
+    UPKEEP_ADDED_FILES = Counter(Unit::Count("files"))
+        "millpond_upkeep_added_files_total" ["pipeline", "table", "task"],
+        "Files that took the place of others.";
+    UPKEEP_ADDED_BYTES = Counter(Unit::Bytes)
+        "millpond_upkeep_added_bytes_total" ["pipeline", "table", "task"],
+        "Bytes of the files that took the place of others.";
+    UPKEEP_CONFLICTS = Counter(Unit::Count("conflicts"))
+        "millpond_upkeep_conflicts_total" ["pipeline", "table", "task"],
+        "Files that were rewritten in vain, because others had changed them meanwhile.";
 
     // Actors and pipelines.
     ACTOR_STARTS = Counter(Unit::Count("starts"))
@@ -301,7 +387,43 @@ table! {
     // Anomalies.
     ANOMALIES = Counter(Unit::Count("anomalies"))
         "millpond_detector_anomalies_total" ["pipeline", "detector", "severity"],
-        "Anomalies found.";
+        "Windows in which a series was out of line.";
+    ANOMALIES_OPEN = Gauge(Unit::Count("open"))
+        "millpond_anomalies_open" ["pipeline", "detector", "severity"],
+        "Anomalies that are open, by the highest severity that they have reached.";
+    ANOMALIES_OPENED = Counter(Unit::Count("opened"))
+        "millpond_anomalies_opened_total" ["pipeline", "detector", "severity"],
+        "Anomalies that began, by the severity with which they did.";
+    ANOMALIES_CLOSED = Counter(Unit::Count("closed"))
+        "millpond_anomalies_closed_total" ["pipeline", "detector", "severity"],
+        "Anomalies that are over, by the highest severity that they reached.";
+    RESCORED = Counter(Unit::Count("windows"))
+        "millpond_detector_rescored_windows_total" ["pipeline", "detector"],
+        "Windows that were judged again because late data had changed them.";
+    SERIES_VALUE = Gauge(Unit::Number("value"))
+        "millpond_detector_series_value" ["pipeline", "detector", "series"],
+        "Value of the series in the last window that was judged.";
+    SERIES_EXPECTED = Gauge(Unit::Number("value"))
+        "millpond_detector_series_expected_value" ["pipeline", "detector", "series"],
+        "Value that was expected of the series.";
+    SERIES_LOWER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_lower_value" ["pipeline", "detector", "series"],
+        "Lower edge of what is in line for the series.";
+    SERIES_UPPER = Gauge(Unit::Number("value"))
+        "millpond_detector_series_upper_value" ["pipeline", "detector", "series"],
+        "Upper edge of what is in line for the series.";
+    SERIES_SCORE = Gauge(Unit::Number("score"))
+        "millpond_detector_series_score" ["pipeline", "detector", "series"],
+        "How far the series is from what was expected: 0 as expected, 0.5 on the edge, at most 1.";
+    WEBHOOK_DELIVERIES = Counter(Unit::Count("deliveries"))
+        "millpond_webhook_deliveries_total" ["pipeline", "webhook", "outcome"],
+        "Notifications that the webhook is done with, by what became of them.";
+    WEBHOOK_RETRIES = Counter(Unit::Count("retries"))
+        "millpond_webhook_retries_total" ["pipeline", "webhook"],
+        "Attempts to deliver a notification that failed and are made again.";
+    WEBHOOK_WAITING = Gauge(Unit::Count("notifications"))
+        "millpond_webhook_waiting_notifications" ["pipeline", "webhook"],
+        "Notifications that wait to be delivered.";
     SERIES = Gauge(Unit::Count("series"))
         "millpond_detector_series" ["pipeline", "detector"],
         "Series that the detector keeps a baseline of.";

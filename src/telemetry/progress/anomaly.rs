@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::report::DetectorReport;
@@ -37,20 +38,42 @@ impl Severity {
     }
 }
 
-/// One anomaly, in words and numbers. A number that is not finite is `null` in JSON.
+/// Whether an anomaly lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnomalyState {
+    /// It does.
+    Open,
+    /// It is over.
+    Closed,
+}
+
+/// One anomaly, as it stands, in words and numbers. A number that is not finite is `null` in JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AnomalySummary {
+    /// Names it for good.
+    pub id: Arc<str>,
+    /// Whether it lasts.
+    pub state: AnomalyState,
     /// The detector's name.
     pub detector: Arc<str>,
     /// The kind of detector.
     pub kind: Arc<str>,
     /// The series' key.
     pub key: Arc<str>,
-    /// Start of the window.
+    /// How much it matters: the most that it has.
+    pub severity: Severity,
+    /// Start of the first window out of line.
+    pub started_at: EventTime,
+    /// End of the last window out of line; absent while it is open.
+    pub ended_at: Option<EventTime>,
+    /// Start of the last window out of line. Value, band and score are of that window.
     pub window_start: EventTime,
-    /// End of the window.
+    /// End of that window.
     pub window_end: EventTime,
+    /// Windows out of line so far.
+    pub windows: u64,
     /// The value found.
     pub value: f64,
     /// The value expected.
@@ -59,30 +82,64 @@ pub struct AnomalySummary {
     pub lower: f64,
     /// Upper edge of the expected band.
     pub upper: f64,
-    /// How far out of line, on the detector's own scale.
+    /// How far out of line, 0 to 1; 0.5 is the edge of the band.
     pub score: f64,
-    /// How much it matters.
-    pub severity: Severity,
+    /// The value furthest out of line so far.
+    pub peak_value: f64,
+    /// Its score.
+    pub peak_score: f64,
     /// Why, in words.
     pub reason: Arc<str>,
 }
 
-/// Anomalies kept for the API.
-const RECENT: usize = 100;
+/// Anomalies kept for the API: closed ones in all, and open ones beside them.
+const KEPT: usize = 100;
 
-/// The last anomalies, the newest first.
+/// The last anomalies, the newest first, and those that are open.
 #[derive(Debug, Default)]
-pub(super) struct RecentAnomalies(Mutex<VecDeque<AnomalySummary>>);
+pub(super) struct Anomalies(Mutex<Known>);
 
-impl RecentAnomalies {
-    pub fn push(&self, anomaly: AnomalySummary) {
-        let mut recent = lock(&self.0);
-        recent.truncate(RECENT - 1);
-        recent.push_front(anomaly);
+#[derive(Debug, Default)]
+struct Known {
+    /// One entry an anomaly, as it stands; the newest first.
+    recent: VecDeque<AnomalySummary>,
+    /// By name, in the order in which they began.
+    open: IndexMap<Arc<str>, AnomalySummary>,
+}
+
+impl Anomalies {
+    /// Something happened to an anomaly.
+    pub fn tell(&self, anomaly: AnomalySummary) {
+        let mut known = lock(&self.0);
+        match anomaly.state {
+            AnomalyState::Open => {
+                known.open.insert(anomaly.id.clone(), anomaly.clone());
+            }
+            AnomalyState::Closed => {
+                known.open.shift_remove(&anomaly.id);
+            }
+        }
+        match known.recent.iter_mut().find(|known| known.id == anomaly.id) {
+            Some(place) => *place = anomaly,
+            None => {
+                known.recent.truncate(KEPT - 1);
+                known.recent.push_front(anomaly);
+            }
+        }
     }
 
-    pub fn list(&self) -> Vec<AnomalySummary> {
-        lock(&self.0).iter().cloned().collect()
+    /// These are the open ones of a detector, and no others.
+    pub fn restore(&self, detector: &str, open: Vec<AnomalySummary>) {
+        lock(&self.0).open.retain(|_, anomaly| &*anomaly.detector != detector);
+        open.into_iter().for_each(|anomaly| self.tell(anomaly));
+    }
+
+    pub fn recent(&self) -> Vec<AnomalySummary> {
+        lock(&self.0).recent.iter().cloned().collect()
+    }
+
+    pub fn open(&self) -> Vec<AnomalySummary> {
+        lock(&self.0).open.values().rev().take(KEPT).cloned().collect()
     }
 }
 
@@ -91,13 +148,19 @@ impl RecentAnomalies {
 pub struct DetectorProgress {
     name: Arc<str>,
     series: AtomicU64,
-    /// By severity, in the order of [`Severity::ALL`].
+    open: AtomicU64,
+    /// Windows out of line by severity, in the order of [`Severity::ALL`].
     anomalies: [AtomicU64; 3],
 }
 
 impl DetectorProgress {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), series: AtomicU64::new(0), anomalies: Default::default() }
+        Self {
+            name: name.into(),
+            series: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            anomalies: Default::default(),
+        }
     }
 
     /// The number of series it keeps a baseline of.
@@ -105,7 +168,13 @@ impl DetectorProgress {
         self.series.store(series as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn found(&self, severity: Severity) {
+    /// Anomalies that are open.
+    pub fn open(&self, anomalies: usize) {
+        self.open.store(anomalies as u64, Ordering::Relaxed);
+    }
+
+    /// A series was out of line in a window.
+    pub fn found(&self, severity: Severity) {
         self.anomalies[severity as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -113,6 +182,7 @@ impl DetectorProgress {
         DetectorReport {
             name: Arc::clone(&self.name),
             series: self.series.load(Ordering::Relaxed),
+            open: self.open.load(Ordering::Relaxed),
             anomalies: Severity::ALL
                 .into_iter()
                 .zip(&self.anomalies)

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
+
 use super::rates::Rates;
-use super::report::{EventTimeReport, QueryReport, StateReport};
+use super::report::{EventTimeReport, ExpectationReport, QueryReport, StateReport};
 use super::source::Maybe;
+use super::windows::{WindowColumns, WindowHistory, WindowsReport};
 use crate::telemetry::lock;
 use crate::telemetry::time::Now;
 
@@ -23,6 +26,9 @@ pub struct QueryProgress {
     max_event_time: Maybe,
     watermark: Maybe,
     state: Mutex<BTreeMap<usize, ShardState>>,
+    /// In the order of the configuration.
+    expectations: Mutex<Vec<ExpectationReport>>,
+    windows: WindowHistory,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +60,8 @@ impl QueryProgress {
             max_event_time: Maybe::none(),
             watermark: Maybe::none(),
             state: Mutex::default(),
+            expectations: Mutex::default(),
+            windows: WindowHistory::default(),
         }
     }
 
@@ -66,6 +74,48 @@ impl QueryProgress {
     pub fn describe(&self, fingerprint: &str, mode: &str, sql: &str, windowed: bool) {
         *lock(&self.about) =
             About { fingerprint: fingerprint.into(), mode: mode.into(), sql: sql.into(), windowed };
+    }
+
+    /// Its rules: name, condition, and what becomes of rows that violate it. Counts stay those of
+    /// rules that were there before.
+    pub fn expects<'a>(&self, rules: impl IntoIterator<Item = (&'a str, &'a str, &'static str)>) {
+        let mut known = lock(&self.expectations);
+        *known = rules
+            .into_iter()
+            .map(|(name, that, on_violation)| {
+                let before = known.iter().find(|rule| &*rule.name == name);
+                ExpectationReport {
+                    name: name.into(),
+                    that: that.into(),
+                    on_violation,
+                    num_passed_rows: before.map_or(0, |rule| rule.num_passed_rows),
+                    num_violating_rows: before.map_or(0, |rule| rule.num_violating_rows),
+                }
+            })
+            .collect();
+    }
+
+    /// Rows met the rule at this place, or violated it.
+    pub fn checked(&self, rule: usize, passed: u64, violated: u64) {
+        if let Some(rule) = lock(&self.expectations).get_mut(rule) {
+            rule.num_passed_rows += passed;
+            rule.num_violating_rows += violated;
+        }
+    }
+
+    /// Which of its columns make a chart of its windows, if some do. The first call counts.
+    pub fn describe_windows(&self, columns: WindowColumns) {
+        self.windows.describe(columns);
+    }
+
+    /// Looks at rows of its output, for the chart of its windows. Costs nothing where there is
+    /// none, else one pass over a column.
+    pub fn observe(&self, rows: &RecordBatch) {
+        self.windows.observe(rows);
+    }
+
+    pub(super) fn windows(&self, column: Option<&str>, series: usize) -> Option<WindowsReport> {
+        self.windows.report(&self.name, column, series)
     }
 
     /// It handed `rows` to its sinks.
@@ -135,6 +185,7 @@ impl QueryProgress {
             fingerprint: Arc::clone(&about.fingerprint),
             output_mode: Arc::clone(&about.mode),
             sql: Arc::clone(&about.sql),
+            window_columns: self.windows.columns(),
             num_output_rows: output,
             output_rows_per_second: rate,
             event_time: EventTimeReport {
@@ -144,6 +195,7 @@ impl QueryProgress {
             num_windows_closed: self.windows_closed.load(Relaxed),
             num_late_rows: late_rows,
             num_null_event_time_rows: self.null_time_rows.load(Relaxed),
+            expectations: lock(&self.expectations).clone(),
             state_operators: if about.windowed { vec![state] } else { Vec::new() },
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::PipelineState;
 use super::anomaly::AnomalySummary;
 use super::readiness::Readiness;
+use super::upkeep::UpkeepReport;
 use crate::telemetry::time::EventTime;
 
 /// Where a pipeline stands.
@@ -62,7 +63,14 @@ pub struct PipelineReport {
     pub sinks: Vec<SinkReport>,
     /// Its detectors.
     pub detectors: Vec<DetectorReport>,
-    /// The last hundred anomalies, the newest first.
+    /// The upkeep of its tables: one entry for each scheduled task.
+    pub upkeep: Vec<UpkeepReport>,
+    /// Its batch jobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchReport>,
+    /// The anomalies that are open, the newest first; at most a hundred.
+    pub open_anomalies: Vec<AnomalySummary>,
+    /// The last hundred anomalies, open or over, each as it stands; the newest first.
     pub recent_anomalies: Vec<AnomalySummary>,
 }
 
@@ -220,6 +228,8 @@ pub struct QueryReport {
     pub output_mode: Arc<str>,
     /// Its SQL.
     pub sql: Arc<str>,
+    /// The columns of its windows that can be had as time series; empty if it has none.
+    pub window_columns: Vec<Arc<str>>,
     /// Rows handed to its sinks.
     pub num_output_rows: u64,
     /// The same per second, over the last ten.
@@ -232,8 +242,27 @@ pub struct QueryReport {
     pub num_late_rows: u64,
     /// Rows without an event time.
     pub num_null_event_time_rows: u64,
+    /// The rules that its rows are held against.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<ExpectationReport>,
     /// Its state; empty if it keeps none.
     pub state_operators: Vec<StateReport>,
+}
+
+/// Where a rule of a query stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpectationReport {
+    /// The rule's name.
+    pub name: Arc<str>,
+    /// Its condition.
+    pub that: Arc<str>,
+    /// What becomes of rows that violate it: `warn`, `drop`, `dead_letter`, `fail`.
+    pub on_violation: &'static str,
+    /// Rows that met it.
+    pub num_passed_rows: u64,
+    /// Rows that violated it.
+    pub num_violating_rows: u64,
 }
 
 /// The state of one operator of a query, over all shards.
@@ -297,6 +326,32 @@ pub struct RetryReport {
     pub since: EventTime,
 }
 
+/// Where a batch job stands.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchReport {
+    /// The job's name.
+    pub name: Arc<str>,
+    /// When it runs, as cron; none: at the end of a bounded run.
+    pub schedule: Option<Arc<str>>,
+    /// The table it fills.
+    pub description: Arc<str>,
+    /// Whether it runs.
+    pub running: bool,
+    /// When it is due next.
+    pub next_run_at: Option<EventTime>,
+    /// Runs since the daemon started.
+    pub num_runs: u64,
+    /// Those that failed.
+    pub num_failed_runs: u64,
+    /// When the last one ended.
+    pub last_run_at: Option<EventTime>,
+    /// How long it took.
+    pub last_run_ms: Option<u64>,
+    /// What it failed of, if it did.
+    pub error: Option<String>,
+}
+
 /// Where a detector stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct DetectorReport {
@@ -304,6 +359,8 @@ pub struct DetectorReport {
     pub name: Arc<str>,
     /// Series it keeps a baseline of.
     pub series: u64,
-    /// Anomalies found, by severity.
+    /// Anomalies that are open.
+    pub open: u64,
+    /// Windows in which a series was out of line, by severity.
     pub anomalies: BTreeMap<&'static str, u64>,
 }

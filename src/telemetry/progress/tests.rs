@@ -2,9 +2,16 @@ use super::*;
 
 fn anomaly(number: usize, severity: Severity) -> AnomalySummary {
     AnomalySummary {
+        id: format!("spikes:{number}").into(),
+        state: AnomalyState::Open,
         detector: "spikes".into(),
         kind: "traffic_spike".into(),
         key: format!("/api/{number}").into(),
+        started_at: EventTime(1_700_000_000_000_000),
+        ended_at: None,
+        windows: 1,
+        peak_value: 900.0,
+        peak_score: 6.0,
         window_start: EventTime(1_700_000_000_000_000),
         window_end: EventTime(1_700_000_060_000_000),
         value: 900.0,
@@ -98,7 +105,9 @@ fn the_json_has_sparks_names() {
     );
     pipeline.epoch_committed(12, Duration::from_millis(20));
     pipeline.anomaly(anomaly(1, Severity::Critical));
+    pipeline.detector("spikes").found(Severity::Critical);
     pipeline.detector("spikes").series(8);
+    pipeline.detector("spikes").open(1);
 
     let json = serde_json::to_value(pipeline.snapshot_at(start.after(seconds(4)))).expect("JSON");
     assert_eq!(json["name"], "weblogs");
@@ -128,6 +137,35 @@ fn the_json_has_sparks_names() {
     assert_eq!(found["windowEnd"], "2023-11-14T22:14:20.000Z");
     assert_eq!(found["upper"], serde_json::Value::Null, "infinity is not JSON");
     assert_eq!(found["severity"], "critical");
+    assert_eq!((&found["state"], &found["endedAt"]), (&"open".into(), &().into()));
+    assert_eq!(json["openAnomalies"][0], *found);
+    assert_eq!(json["detectors"][0]["open"], 1);
+}
+
+#[test]
+fn an_anomaly_is_one_entry_as_it_stands() {
+    let (pipeline, _) = pipeline();
+    let keys = |of: &[AnomalySummary]| of.iter().map(|a| a.key.to_string()).collect::<Vec<_>>();
+    for number in 0..120 {
+        pipeline.anomaly(anomaly(number, Severity::Info));
+    }
+    let report = pipeline.snapshot();
+    assert_eq!((report.recent_anomalies.len(), report.open_anomalies.len()), (100, 100));
+    assert_eq!(keys(&report.open_anomalies)[0], "/api/119");
+    for number in 0..119 {
+        let closed = AnomalySummary {
+            state: AnomalyState::Closed,
+            ended_at: Some(EventTime(1_700_000_060_000_000)),
+            ..anomaly(number, Severity::Warning)
+        };
+        pipeline.anomaly(closed);
+    }
+    let report = pipeline.snapshot();
+    assert_eq!(report.recent_anomalies.len(), 100);
+    assert_eq!(keys(&report.open_anomalies), ["/api/119"]);
+    // A generation that starts from a checkpoint knows better which are open.
+    pipeline.anomalies_restored("spikes", vec![anomaly(7, Severity::Info)]);
+    assert_eq!(keys(&pipeline.snapshot().open_anomalies), ["/api/7"]);
 }
 
 #[test]
@@ -199,6 +237,7 @@ fn the_list_of_anomalies_is_bounded_and_the_counts_are_not() {
     let (pipeline, start) = pipeline();
     for number in 0..250 {
         pipeline.anomaly(anomaly(number, Severity::Warning));
+        pipeline.detector("spikes").found(Severity::Warning);
     }
     let report = pipeline.snapshot_at(start);
     assert_eq!(report.recent_anomalies.len(), 100);

@@ -339,7 +339,7 @@ fn anomalies(frame: &Frame<'_>, width: usize, lines: &mut Vec<Ranked>) {
     lines.push((2, line));
     for (index, anomaly) in frame.anomalies.iter().take(ANOMALIES).enumerate() {
         let mut line = Line::default();
-        line.push(Style::Faint, time_of_day(anomaly.window_start)).text(" ");
+        line.push(Style::Faint, time_of_day(anomaly.started_at)).text(" ");
         let style = match anomaly.severity {
             Severity::Info => Style::Plain,
             Severity::Warning => Style::Warning,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::telemetry::progress::PipelineProgress;
+use crate::telemetry::progress::{AnomalyState, PipelineProgress};
 use crate::telemetry::time::EventTime;
 use crate::weblog::DEFAULT_START;
 
@@ -19,9 +19,16 @@ struct Scene {
 fn anomaly(plan: &Plan, key: &str) -> AnomalySummary {
     let start = plan.truth[0].start;
     AnomalySummary {
+        id: format!("traffic_spike:{key}").into(),
+        state: AnomalyState::Open,
         detector: "traffic_spike".into(),
         kind: "traffic_spike".into(),
         key: key.into(),
+        started_at: EventTime(start),
+        ended_at: None,
+        windows: 1,
+        peak_value: 4000.0,
+        peak_score: 0.9,
         window_start: EventTime(start),
         window_end: EventTime(start + WINDOW),
         value: 4000.0,
