@@ -4,6 +4,7 @@ mod auto;
 mod behaviour;
 mod buffer;
 mod kinds;
+mod late;
 mod random;
 mod simulated;
 mod state;
