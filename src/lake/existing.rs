@@ -16,6 +16,7 @@ impl TableLocation {
         if self.local_path().is_some_and(|path| !path.is_dir()) {
             return Ok(None);
         }
+        self.check_credentials().await?;
         let store = self.log_store()?;
         let table = super::table::shown_uri(&store);
         let found = store.is_delta_table_location().await;
@@ -53,7 +54,8 @@ impl ExistingTable {
         if let Err(error) = table.load().await {
             return Err(self.explained("read the log of", error).await);
         }
-        damage::check_table(&table, &self.table)?;
+        // deltalake's own does not tell what it is made of.
+        self.snapshot(table.version()).await?;
         Ok(table)
     }
 

@@ -13,7 +13,6 @@ use serde::Deserialize;
 use super::LakeSqlError;
 use crate::catalog::TableEntry;
 use crate::lake::LakeError;
-use crate::lake::damage::check_table;
 
 /// A version of a table that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +26,15 @@ pub(super) enum At {
 /// Opens a table at a version.
 ///
 /// # Errors
-/// There is no such table or version; its log cannot be read.
+/// There is no such table or version; its log cannot be read, and then which file is at fault.
 pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeSqlError> {
-    let mut table = entry.location.open().await?;
+    let Some(existing) = entry.location.existing().await? else {
+        return Err(LakeSqlError::Lake(LakeError::Location {
+            uri: entry.location.uri().to_owned(),
+            reason: "there is no Delta table: it has no _delta_log with a version in it".to_owned(),
+        }));
+    };
+    let mut table = existing.delta().await?;
     let newest = table.version().unwrap_or_default();
     let version = match at {
         At::Newest => return Ok(table),
@@ -49,7 +54,7 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
     }
     match table.load_version(wanted).await {
         Ok(()) => {
-            check_table(&table, entry.location.uri())?;
+            existing.snapshot(table.version()).await?;
             Ok(table)
         }
         // A commit that is gone is a fault of the log only if it should be there.
@@ -58,13 +63,7 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
              left"
                 .to_owned(),
         )),
-        Err(error) => {
-            let existing = entry.location.existing().await?;
-            Err(LakeSqlError::Lake(match existing {
-                Some(existing) => existing.explained("read the log of", error).await,
-                None => LakeError::from_delta("read the log of", entry.location.uri(), error),
-            }))
-        }
+        Err(error) => Err(existing.explained("read the log of", error).await.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the server has always shown: metrics, health, readiness, reports, memory sinks.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
@@ -9,17 +10,22 @@ use super::access::Access;
 use super::routes::error;
 use crate::codec::type_name;
 use crate::telemetry::exporter;
+use crate::telemetry::exposition::Format;
 use crate::telemetry::progress::PipelineProgress;
 use crate::telemetry::time::{Now, millis};
 
 pub(super) type State = web::Data<ServerState>;
 
-/// The content type of the text exposition format.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-pub(super) async fn metrics(state: State) -> HttpResponse {
-    let page = exporter::render(&state.handle, &state.pipelines, Now::read());
-    HttpResponse::Ok().content_type(EXPOSITION).body(page)
+pub(super) async fn metrics(request: HttpRequest, state: State) -> HttpResponse {
+    // A scraper may spread what it takes over several headers; a value that is not text is none.
+    let accept: Vec<&str> =
+        request.headers().get_all(ACCEPT).filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::negotiate(&accept.join(","));
+    let page = exporter::render(&state.handle, &state.pipelines, Now::read(), format);
+    HttpResponse::Ok()
+        .content_type(format.content_type())
+        .insert_header((VARY, "Accept"))
+        .body(page)
 }
 
 pub(super) async fn healthz(state: State) -> HttpResponse {

@@ -78,6 +78,17 @@ fn every_route_answers() {
     let not_ready = "millpond_pipeline_ready{pipeline=\"weblogs\",check=\"running\"} 0\n";
     assert!(metrics.body.contains(not_ready), "{}", metrics.body);
 
+    assert!(metrics.head.contains("vary: accept"), "{}", metrics.head);
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        Accept: application/openmetrics-text;version=1.0.0\r\n\
+        Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\r\n";
+    let openmetrics = raw(&server, scrape.as_bytes());
+    let content_type = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(openmetrics.head.contains(content_type), "{}", openmetrics.head);
+    assert!(openmetrics.body.contains("# TYPE millpond_build info\n"), "{}", openmetrics.body);
+    assert!(openmetrics.body.contains("# TYPE process_cpu_seconds counter\n"));
+    assert!(openmetrics.body.ends_with("\n# EOF\n"), "{}", openmetrics.body);
+
     let health = get(&server, "/healthz");
     assert_eq!(health.status, 200);
     assert_eq!(health.json()["status"], "alive");

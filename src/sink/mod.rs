@@ -35,5 +35,6 @@ mod target;
 pub mod type_change;
 
 pub use error::SinkError;
+pub(crate) use schema::storage_schema;
 pub use staged::{Staged, StagedRows, StagedSink};
 pub use target::{CommitInfo, Guarantee, Marker, Target, TargetContext, TargetSpec};

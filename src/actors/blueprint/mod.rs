@@ -23,6 +23,7 @@ use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
+pub(in crate::actors) use sink::table_spec;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
 pub use table::TableBlueprint;

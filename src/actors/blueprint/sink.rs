@@ -383,6 +383,7 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
     let spec = TableSpec {
+        storage_options: settings.dead_letters.storage.clone(),
         // A table of an earlier version lacks columns that were added since.
         evolve: true,
         ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
@@ -398,7 +399,7 @@ pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> 
     }
 }
 
-pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
+pub(in crate::actors) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
     TableSpec {
         partition_by: sink.partition_by.clone(),
         compression: compression(sink.compression),
@@ -406,6 +407,7 @@ pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSp
         evolve: sink.evolve,
         properties: sink.properties.clone(),
         checkpoint_interval: sink.checkpoint_interval,
+        storage_options: sink.storage.clone(),
         ..TableSpec::new(sink.path.clone(), schema)
     }
 }

@@ -24,7 +24,8 @@ use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
 use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::{
-    ActorExited, ExitCause, MailboxDepth, PipelineRestarting, PipelineStateChanged,
+    ActorExited, CreditLevel, ExitCause, MailboxDepth, PipelineDeclared, PipelineRestarting,
+    PipelineStateChanged,
 };
 use crate::telemetry::progress::{PipelineProgress, PipelineState, WindowColumns};
 
@@ -41,6 +42,21 @@ const END: Duration = Duration::from_secs(5);
 const LAST_END: Duration = Duration::from_secs(1);
 /// How long leaving a group may take: it talks to the brokers, which may be gone.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// Who a restart can be put down to, as metric labels have it: the kinds of actors, a start that
+/// failed, and the client of the brokers.
+const FAULTY: [&str; 10] = [
+    "partition_reader",
+    "watermark_tracker",
+    "operator_shard",
+    "anomaly_detector",
+    "delta_committer",
+    "sink_writer",
+    "checkpoint_writer",
+    "barrier_relay",
+    "supervisor",
+    "kafka_group",
+];
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -562,6 +578,14 @@ impl PipelineSupervisor {
 
     fn look_at_actors(&mut self) {
         if let Some(generation) = &self.current {
+            let credits = generation.credits();
+            CreditLevel {
+                pipeline: self.parts.progress.name(),
+                limit: credits.limit_bytes(),
+                free: credits.free_bytes(),
+                owed: credits.owed_bytes(),
+            }
+            .emit();
             for health in generation.healths() {
                 MailboxDepth {
                     pipeline: self.parts.progress.name(),
@@ -656,6 +680,8 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);
     }
+    let sinks: Vec<&str> = blueprint.sinks.iter().map(|sink| &*sink.sink).collect();
+    PipelineDeclared { pipeline: progress.name(), actors: &FAULTY, sinks: &sinks }.emit();
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -14,10 +14,10 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub(in crate::cli) use list::grouped;
+
 use super::{FAILED, USAGE};
 use crate::upkeep::UpkeepError;
-
-pub(in crate::cli) use list::grouped;
 
 const EXAMPLES: &str = "\
 A table is named by its path or URL, or by its name in a configuration:

@@ -11,6 +11,7 @@
 
 mod actors;
 mod anomaly;
+mod batch;
 mod checkpoint;
 mod kafka;
 mod query;
@@ -21,12 +22,13 @@ mod upkeep;
 mod webhook;
 
 pub use actors::{
-    ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged,
+    ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
+    PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
 pub use anomaly::{
     AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
 };
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };

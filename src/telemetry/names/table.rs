@@ -7,6 +7,7 @@ use super::{Entry, Kind, Name, Unit};
 /// What the values of each label are, and so what bounds their number.
 pub const LABELS: &[(&str, &str)] = &[
     ("actor", "kind of actor: `partition_reader`, `operator_shard`, `delta_committer` and so on"),
+    ("batch", "name of a batch job in the configuration"),
     ("broker", "id of a Kafka broker of the cluster"),
     ("cause", "why an actor ended: `panic`, `error`, `stopped`, `stalled`"),
     ("check", "what readiness looks at: `running`, `assigned`, `checkpointing`, `sinks_reachable`"),
@@ -16,9 +17,10 @@ pub const LABELS: &[(&str, &str)] = &[
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
     (
         "outcome",
-        "what became of rows at an expectation (`passed`, `warned`, `dropped`, `dead_lettered`, `failed`), or \
-         of a notification (`delivered`, `refused` by the receiver, `dropped` from a full queue, `expired`), or \
-         of upkeep (`done`, `nothing` to do, `conflict`, `failed`, `cancelled`)",
+        "what became of it. Rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`; \
+         a run of a batch job: `succeeded`, `failed`; \
+         a notification: `delivered`, `refused` (by the receiver), `dropped` (the queue was full), `expired`; \
+         a run of upkeep: `done`, `nothing` (to do), `conflict`, `failed`, `cancelled`",
     ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
@@ -186,6 +188,15 @@ table! {
     WATERMARK_LAG = Gauge(Unit::Seconds)
         "millpond_pipeline_watermark_lag_seconds" ["pipeline"],
         "How far the watermark lies behind the wall clock.";
+    CREDIT_LIMIT = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_limit_bytes" ["pipeline"],
+        "Bytes of batches that may be under way between readers and operators.";
+    CREDIT_FREE = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_free_bytes" ["pipeline"],
+        "Bytes of that limit that are not taken; readers wait when there are none.";
+    CREDIT_OWED = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_owed_bytes" ["pipeline"],
+        "Bytes of operators' results that sinks have not taken; readers wait above the limit.";
     OUTPUT_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_output_rows_total" ["pipeline", "query"],
         "Rows that the query handed to its sinks.";
@@ -213,6 +224,23 @@ table! {
     STATE_BYTES = Gauge(Unit::Bytes)
         "millpond_state_bytes" ["pipeline", "query", "shard"],
         "Memory of the state of the shard.";
+
+    // Batch jobs.
+    BATCH_RUNS = Counter(Unit::Count("runs"))
+        "millpond_batch_runs_total" ["pipeline", "batch", "outcome"],
+        "Runs of the batch job, each with all its attempts.";
+    BATCH_SECONDS = Histogram(Unit::Seconds)
+        "millpond_batch_run_duration_seconds" ["pipeline", "batch"] in LONG,
+        "Time of a run of the batch job, with all its attempts.";
+    BATCH_ROWS = Counter(Unit::Count("rows"))
+        "millpond_batch_written_rows_total" ["pipeline", "batch"],
+        "Rows that runs of the batch job have written.";
+    BATCH_SUCCEEDED = Gauge(Unit::UnixSeconds)
+        "millpond_batch_succeeded_timestamp_seconds" ["pipeline", "batch"],
+        "When the batch job last succeeded.";
+    BATCH_LOG_ERRORS = Counter(Unit::Count("errors"))
+        "millpond_batch_log_errors_total" ["pipeline"],
+        "Runs of batch jobs that could not be written to the log of runs.";
 
     // Checkpoints.
     EPOCHS = Counter(Unit::Count("epochs"))
@@ -270,6 +298,9 @@ table! {
     SINK_COMMIT_SECONDS = Histogram(Unit::Seconds)
         "millpond_sink_commit_duration_seconds" ["pipeline", "sink"] in LONG,
         "Time that a commit took.";
+    SINK_COMMITTED = Gauge(Unit::UnixSeconds)
+        "millpond_sink_committed_timestamp_seconds" ["pipeline", "sink"],
+        "When the sink last committed rows.";
     SINK_COMMIT_ROWS = Histogram(Unit::Count("rows"))
         "millpond_sink_commit_rows" ["pipeline", "sink"] in ROWS,
         "Rows of a commit.";
