@@ -18,6 +18,7 @@ mod shipped;
 mod sink_errors;
 mod source_errors;
 mod sources;
+mod storage;
 mod stream_errors;
 mod tables;
 mod test_errors;
