@@ -24,6 +24,7 @@ mod outage_sink;
 mod ownership;
 mod panics;
 mod prometheus;
+mod readers;
 mod rebalance;
 mod rescale;
 mod seeds;
