@@ -84,6 +84,25 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let key = ["dead_letters", "table"].map(str::to_owned).to_vec();
         add(name, (&letters.path, &letters.storage), TableKind::DeadLetters, by, key);
     }
+    for job in &settings.batch {
+        let name = given(&job.sink, pipeline).unwrap_or_else(|| TableName::of(pipeline, &job.name));
+        let by = Some(format!("batch {}", job.name));
+        let key = ["batch", &job.name, "sink", "table"].map(str::to_owned).to_vec();
+        add(name, (&job.sink.path, &job.sink.storage), TableKind::Sink, by, key);
+    }
+    let runs = &settings.batch_runs;
+    if runs.enabled && !settings.batch.is_empty() {
+        let name = runs.table.as_deref().and_then(|name| TableName::parse(name, pipeline).ok());
+        let name = name.unwrap_or_else(|| TableName::of(pipeline, "batch_runs"));
+        let key = ["batch_runs", "table"].map(str::to_owned).to_vec();
+        add(
+            name,
+            (&runs.path, &runs.storage),
+            TableKind::Sink,
+            Some("runs of batch jobs".to_owned()),
+            key,
+        );
+    }
     for table in settings.tables.iter().filter(|t| t.kind == model::TableKind::Delta) {
         let name = TableName::of(pipeline, &table.name);
         let key = vec!["tables".to_owned(), table.name.clone()];

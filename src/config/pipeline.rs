@@ -15,7 +15,9 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, server, sink, source, storage, table, unit_test};
+use super::{
+    alerts, batch, detector, query, server, sink, source, storage, table, unit_test, upkeep,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -48,6 +50,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         tables.extend(table::read(table_name, &section));
     }
     let dead_letters = dead_letters(&root.section("dead_letters"), &data_dir);
+    let upkeep = upkeep::read(root, false);
     let mut queries = Vec::new();
     for (query_name, section) in root.named("queries") {
         queries.extend(query::read(query_name, &section, checkpoint.interval));
@@ -57,6 +60,12 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let alerts = alerts::read(&root.section("alerts"));
+    let mut jobs = Vec::new();
+    for (job_name, section) in root.named("batch") {
+        jobs.extend(batch::read(job_name, &section));
+    }
+    let batch_runs = batch::runs(&root.section("batch_runs"), &data_dir);
     let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
@@ -83,8 +92,12 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         sources,
         tables,
         dead_letters,
+        upkeep,
         queries,
         detectors,
+        alerts,
+        batch: jobs,
+        batch_runs,
         tests,
         files,
         locator,

@@ -21,12 +21,13 @@ mod plan;
 mod pool;
 mod progress;
 mod restore;
+mod schedule;
 mod time;
 mod vacuum;
 mod zorder;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use detail::{TableDetail, detail};
 pub use error::UpkeepError;
@@ -37,6 +38,7 @@ pub use optimize::{OptimizeOptions, OptimizeReport, optimize};
 pub use plan::Selection;
 pub use progress::{NoProgress, Progress};
 pub use restore::{RestoreReport, RestoreTo, restore};
+pub use schedule::{Agenda, Schedule, Task};
 pub use time::parse_timestamp;
 pub use vacuum::{UNTRACKED_GRACE, VacuumOptions, VacuumReport, vacuum};
 

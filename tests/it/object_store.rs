@@ -194,18 +194,18 @@ fn numbers(dir: &Path, rows: u64, sink: &str) -> String {
 [checkpoint]
 interval = "100ms"
 
-[sources.numbers]
+[sources.input]
 type = "files"
 path = "{}"
 schema = "value BIGINT"
 max_files_per_trigger = 1
 settle = "0s"
 
-[sources.numbers.format]
+[sources.input.format]
 type = "json"
 
 [queries.numbers]
-sql = "SELECT value, value % 7 AS seventh FROM numbers"
+sql = "SELECT value, value % 7 AS seventh FROM input"
 sink = {{ type = "delta", path = "{sink}", partition_by = ["seventh"] }}
 "#,
         input.display()
@@ -272,13 +272,13 @@ type = "delta"
 path = "{base}/numbers"
 max_files_per_trigger = 20
 
-[tables.all]
+[tables.known]
 type = "delta"
 path = "{base}/numbers"
 storage = {{ path_style = true }}
 
 [queries.joined]
-sql = "SELECT n.value, a.seventh FROM numbers n JOIN all a ON n.value = a.value"
+sql = "SELECT n.value, a.seventh FROM numbers n JOIN known a ON n.value = a.value"
 sink = {{ type = "delta", path = "{base}/joined" }}
 
 [queries.sums]

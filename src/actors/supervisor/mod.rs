@@ -19,6 +19,7 @@ use crate::actors::child::{ChildExited, Remedy, Supervision};
 use crate::actors::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use crate::actors::retry::Backoff;
 use crate::actors::static_tables::StaticTables;
+use crate::actors::upkeep::Upkeep;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
 use crate::source::{PartitionId, SplitReader};
@@ -153,6 +154,7 @@ pub struct PipelineSupervisor {
     events: UnboundedReceiver<SupervisorEvent>,
     sources: Vec<SourceState>,
     tables: StaticTables,
+    upkeep: Option<Upkeep>,
     current: Option<Generation>,
     generations: u64,
     /// Why the generation that runs is being finished.
@@ -210,6 +212,7 @@ impl PipelineSupervisor {
             events,
             sources,
             tables,
+            upkeep: None,
             current: None,
             generations: 0,
             finishing: None,
@@ -230,7 +233,12 @@ impl PipelineSupervisor {
     /// Must be called on a thread with an actix system, which the actors' threads belong to.
     pub async fn run(mut self) -> Result<Outcome, PipelineError> {
         self.enter(PipelineState::Starting);
+        let Parts { blueprint, store, progress, .. } = &self.parts;
+        self.upkeep = Upkeep::start(blueprint, progress, store);
         let outcome = self.supervise().await;
+        if let Some(upkeep) = self.upkeep.take() {
+            upkeep.end().await;
+        }
         if let Some(generation) = self.current.take() {
             generation.end(LAST_END).await;
         }
@@ -274,6 +282,9 @@ impl PipelineSupervisor {
                 Some(SupervisorEvent::Stop) => {
                     let deadline = Instant::now() + self.parts.blueprint.settings.stop_timeout;
                     stop_by.get_or_insert(deadline);
+                    if let Some(upkeep) = &self.upkeep {
+                        upkeep.stop();
+                    }
                     self.enter(PipelineState::Stopping);
                     match &self.current {
                         Some(generation) => {

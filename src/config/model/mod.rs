@@ -1,6 +1,8 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod alerts;
+mod batch;
 mod format;
 mod query;
 mod server;
@@ -8,6 +10,7 @@ mod sink;
 mod source;
 mod table;
 mod test;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +18,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use alerts::{
+    AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, WebhookFormat, WebhookSettings,
+};
+pub use batch::{BatchJobSettings, BatchRunsSettings};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
@@ -39,6 +46,8 @@ pub use table::{TableKind, TableSettings};
 pub use test::{
     After, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable,
 };
+
+pub use upkeep::{UpkeepKeys, UpkeepSettings, When};
 
 use super::diagnostics::Location;
 use super::locator::Locator;
@@ -76,10 +85,20 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSettings>,
     pub dead_letters: DeadLetterSettings,
+    /// `[upkeep]`: of every Delta table that is written. Absent: only of those that have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepKeys>,
     /// `[queries.NAME]`, in the order of the file.
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[alerts]`: where events of anomalies go beside their table.
+    #[serde(skip_serializing_if = "AlertsSettings::is_empty")]
+    pub alerts: AlertsSettings,
+    /// `[batch.NAME]`, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchJobSettings>,
+    pub batch_runs: BatchRunsSettings,
     /// `[[tests]]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSettings>,
@@ -215,4 +234,11 @@ pub struct DetectorSettings {
     pub sink: DeltaSinkSettings,
     #[serde(skip)]
     pub location: Location,
+}
+
+impl Settings {
+    /// The upkeep of a table with these keys of its own; `None`: it has none.
+    pub fn upkeep_of(&self, own: Option<&UpkeepKeys>) -> Option<UpkeepSettings> {
+        UpkeepKeys::over(own, self.upkeep.as_ref(), self.data_dir.join("upkeep"))
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::super::secret::{OptionValue, Secret};
 use super::super::units::serialize_duration;
 use super::format::RegistrySettings;
+use super::upkeep::UpkeepKeys;
 
 /// `type` and the keys that belong to it.
 #[derive(Clone, Debug, Serialize)]
@@ -65,6 +66,9 @@ pub struct DeltaSinkSettings {
     pub checkpoint_interval: u64,
     /// Delta table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
+    /// `upkeep`: what is to be different from `[upkeep]` for this table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<UpkeepKeys>>,
 }
 
 /// `on_type_change`: a column has another type than in the table that is there.

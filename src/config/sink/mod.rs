@@ -14,6 +14,7 @@ use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings, Typ
 use super::section::Section;
 use super::storage;
 use super::suggest;
+use super::upkeep;
 use super::values::COLUMNS;
 use crate::lake::location_problem;
 
@@ -147,6 +148,7 @@ pub(crate) fn read_delta(
         on_type_change: TypeChange::Refuse,
         checkpoint_interval: section.integer("checkpoint_interval", 1, 100_000).unwrap_or(10),
         properties: properties(&section.section("properties")),
+        upkeep: upkeep::read(section, true).map(Box::new),
     };
     path.map(|path| DeltaSinkSettings { path, ..settings })
 }
@@ -202,7 +204,7 @@ pub(super) fn table_path(section: &Section<'_>) -> Option<String> {
     Some(found.text.to_owned())
 }
 
-fn parquet_compression(section: &Section<'_>) -> Compression {
+pub(crate) fn parquet_compression(section: &Section<'_>) -> Compression {
     const EXPECTED: &str =
         "`none`, `snappy`, `lz4`, `zstd` or `zstd(LEVEL)` with a level of 1 to 22";
     const NAMES: [(&str, Compression); 4] = [

@@ -20,7 +20,9 @@ mod source_errors;
 mod sources;
 mod storage;
 mod stream_errors;
+mod tables;
 mod test_errors;
+mod upkeep;
 mod values;
 
 use std::collections::BTreeMap;

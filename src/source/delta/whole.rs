@@ -189,6 +189,11 @@ impl WholeTable {
         self.version
     }
 
+    /// How the table is called: its path or URL.
+    pub fn name(&self) -> &str {
+        self.table.name()
+    }
+
     /// How many files it has.
     pub fn num_files(&self) -> usize {
         self.files.len()

@@ -11,12 +11,14 @@
 
 mod actors;
 mod anomaly;
+mod batch;
 mod checkpoint;
 mod kafka;
 mod query;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 mod webhook;
 
 pub use actors::{
@@ -26,6 +28,7 @@ pub use actors::{
 pub use anomaly::{
     AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
 };
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };
@@ -40,6 +43,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use upkeep::{UpkeepFailed, UpkeepFinished, UpkeepOutcome, UpkeepStarted};
 pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! from a history that is extended when somebody asks, and ages are taken then.
 
 mod anomaly;
+mod batch;
 mod history;
 mod query;
 mod rates;
@@ -14,6 +15,7 @@ mod report;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 mod windows;
 
 use std::collections::VecDeque;
@@ -26,6 +28,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
+pub use batch::BatchProgress;
 pub use history::{EpochReport, LetterNote, LetterReport, RestartReport, ShownBytes};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
@@ -37,6 +40,7 @@ pub use report::{
 pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
+pub use upkeep::{LastRunReport, RunningReport, UpkeepProgress, UpkeepReport};
 pub use windows::{SeriesReport, WindowColumns, WindowsReport};
 
 use anomaly::Anomalies;
@@ -113,7 +117,9 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
+    batch: Members<BatchProgress>,
     anomalies: Anomalies,
+    upkeep: Members<UpkeepProgress>,
 }
 
 #[derive(Debug)]
@@ -204,7 +210,9 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
+            batch: Members::new(),
             anomalies: Anomalies::default(),
+            upkeep: Members::new(),
         })
     }
 
@@ -221,6 +229,16 @@ impl PipelineProgress {
     /// The static table of this name, added if it is new. Keep the handle.
     pub fn table(&self, name: &str) -> Arc<TableProgress> {
         self.tables.get_or_add(name, || TableProgress::new(name))
+    }
+
+    /// The progress of one task of a table's upkeep, made if it is new.
+    pub fn upkeep(&self, table: &str, task: &'static str) -> Arc<UpkeepProgress> {
+        self.upkeep.get_or_add(&format!("{table}/{task}"), || UpkeepProgress::new(table, task))
+    }
+
+    /// The batch job of this name, added if it is new. Keep the handle.
+    pub fn batch(&self, name: &str) -> Arc<BatchProgress> {
+        self.batch.get_or_add(name, || BatchProgress::new(name))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -504,8 +522,10 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
+            batch: self.batch.list().iter().map(|job| job.report()).collect(),
             open_anomalies: self.anomalies.open(),
             recent_anomalies: self.anomalies.recent(),
+            upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),
         }
     }
 

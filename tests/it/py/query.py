@@ -38,7 +38,7 @@ def main():
         keep.append(dataset)
         con.register(f"{name}_dataset", dataset)
         # A copy, so that each file is read once however many queries there are.
-        con.execute(f'CREATE TABLE "{name}" AS SELECT * FROM {name}_dataset')
+        con.execute(f'CREATE TABLE "{name}" AS SELECT * FROM "{name}_dataset"')
         con.unregister(f"{name}_dataset")
     if job.get("events"):
         columns = ", ".join(f"'{n}': '{t}'" for n, t in job["columns"].items())

@@ -5,6 +5,7 @@
 //! and says what it waited for.
 
 pub mod broker;
+pub mod browser;
 pub mod config;
 pub mod daemon;
 pub mod events;
