@@ -78,7 +78,17 @@ impl CreditPool {
 
     /// Whether more is owed than the whole budget: readers should wait.
     pub fn is_overdrawn(&self) -> bool {
-        self.owed.load(Ordering::Relaxed) > self.units * UNIT
+        self.owed_bytes() > self.limit_bytes()
+    }
+
+    /// The whole budget, in bytes.
+    pub fn limit_bytes(&self) -> usize {
+        self.units * UNIT
+    }
+
+    /// Bytes of debt.
+    pub fn owed_bytes(&self) -> usize {
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// Bytes that are not given out.

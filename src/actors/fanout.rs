@@ -155,6 +155,7 @@ impl Fanout {
                 if any && let Some(shown) = shown.get(&query) {
                     RowsProduced { query: &shown.metrics, rows: count }.emit();
                     shown.progress.output(count);
+                    shown.progress.observe(&rows);
                 }
             }
             Delivery::Operator { operator, input, parts, null_time } => {

@@ -36,8 +36,10 @@ pub mod retry;
 pub mod sink_writer;
 pub mod static_tables;
 pub mod supervisor;
+pub mod upkeep;
 pub mod watermark_tracker;
 
 pub use batch_jobs::BatchJobs;
 pub use blueprint::{Blueprint, SinkTarget};
 pub use supervisor::{Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
+pub use upkeep::promised_files;

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::spec::{ClientShare, DetectorSpec, ErrorRate, RatioToMean, ResponseTime, TrafficSpike};
+use super::spec::DetectorSpec;
 
 /// A parameter's name and what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,43 +72,17 @@ impl DetectorSpec {
     /// [`SpecError`] for an unknown kind or parameter, with the nearest name there is, and for a
     /// value of the wrong type or outside its range, with what was expected.
     pub fn from_parameters(kind: &str, parameters: &toml::Table) -> Result<Self, SpecError> {
-        let spec = match kind {
-            TrafficSpike::KIND => {
-                DetectorSpec::TrafficSpike(read(kind, TrafficSpike::FIELDS, parameters)?)
-            }
-            ErrorRate::KIND => DetectorSpec::ErrorRate(read(kind, ErrorRate::FIELDS, parameters)?),
-            ResponseTime::KIND => {
-                DetectorSpec::ResponseTime(read(kind, ResponseTime::FIELDS, parameters)?)
-            }
-            ClientShare::KIND => {
-                DetectorSpec::ClientShare(read(kind, ClientShare::FIELDS, parameters)?)
-            }
-            RatioToMean::KIND => {
-                DetectorSpec::RatioToMean(read(kind, RatioToMean::FIELDS, parameters)?)
-            }
-            _ => {
-                let nearest = nearest(kind, DetectorSpec::KINDS);
-                return Err(SpecError::Kind { kind: kind.to_owned(), nearest });
-            }
+        let Some(spec) = DetectorSpec::read(kind, parameters) else {
+            let nearest = nearest(kind, DetectorSpec::KINDS);
+            return Err(SpecError::Kind { kind: kind.to_owned(), nearest });
         };
+        let spec = spec?;
         spec.check()?;
         Ok(spec)
     }
-
-    /// Names of the parameters of a kind and what each takes; `None` for an unknown kind.
-    pub fn fields(kind: &str) -> Option<&'static [Field]> {
-        match kind {
-            TrafficSpike::KIND => Some(TrafficSpike::FIELDS),
-            ErrorRate::KIND => Some(ErrorRate::FIELDS),
-            ResponseTime::KIND => Some(ResponseTime::FIELDS),
-            ClientShare::KIND => Some(ClientShare::FIELDS),
-            RatioToMean::KIND => Some(RatioToMean::FIELDS),
-            _ => None,
-        }
-    }
 }
 
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     kind: &str,
     fields: &[Field],
     parameters: &toml::Table,

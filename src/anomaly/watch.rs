@@ -82,21 +82,27 @@ impl Watch {
     pub fn advance(&mut self, up_to: i64) -> Outcome {
         let mut outcome = Outcome::default();
         for window in self.buffer.ready(up_to) {
-            let (judged, events) = self.judge(&window);
-            outcome.events.extend(events);
-            outcome.windows.push(judged);
+            self.judge(&window, &mut outcome);
         }
         outcome
     }
 
-    fn judge(&mut self, window: &OwnedWindow) -> (Judged, Vec<AnomalyEvent>) {
+    /// Judges a window that is complete, past the buffer: for history whose times lie as they
+    /// come. Windows come in the order of time.
+    pub fn take(&mut self, window: &OwnedWindow) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.judge(window, &mut outcome);
+        outcome
+    }
+
+    fn judge(&mut self, window: &OwnedWindow, outcome: &mut Outcome) {
         let (start, end) = (window.start, window.end);
         let judgements = self.detector.judge(&window.as_slice());
-        let mut events = self.lifecycle.step((start, end), &judgements);
-        for event in &mut events {
+        for mut event in self.lifecycle.step((start, end), &judgements) {
             event.sequence = self.number(&event.id, event.is_open());
+            outcome.events.push(event);
         }
-        (Judged { start, end, judgements }, events)
+        outcome.windows.push(Judged { start, end, judgements });
     }
 
     fn number(&mut self, id: &Arc<str>, open: bool) -> u32 {

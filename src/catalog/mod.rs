@@ -129,6 +129,8 @@ pub enum CatalogError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     tables: Vec<TableEntry>,
+    /// Tables without a name are not to be had.
+    only_named: bool,
 }
 
 impl Catalog {
@@ -153,6 +155,12 @@ impl Catalog {
         Ok(())
     }
 
+    /// The same, without what was only known by its path: for those who may read the tables of the
+    /// configuration, and not whatever else this process could read.
+    pub fn only_named(self) -> Self {
+        Self { only_named: true, ..self }
+    }
+
     /// All tables with a name, in the order of the configuration.
     pub fn tables(&self) -> &[TableEntry] {
         &self.tables
@@ -168,7 +176,9 @@ impl Catalog {
         let parts = unquoted(name);
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match self.resolve_parts(&parts) {
-            Err(CatalogError::Unknown { .. } | CatalogError::Name { .. }) if is_path(name) => {
+            Err(CatalogError::Unknown { .. } | CatalogError::Name { .. })
+                if !self.only_named && is_path(name) =>
+            {
                 Ok(TableEntry::at_path(name))
             }
             Err(CatalogError::Unknown { hint, .. }) => {
@@ -192,7 +202,7 @@ impl Catalog {
                     .filter(|entry| entry.name.table().eq_ignore_ascii_case(table))
                     .collect();
                 match found.as_slice() {
-                    [] if is_path(table) => Ok(TableEntry::at_path(table)),
+                    [] if !self.only_named && is_path(table) => Ok(TableEntry::at_path(table)),
                     [] => Err(unknown()),
                     [entry] => Ok((*entry).clone()),
                     // A table that one query writes and another reads has two names.
@@ -216,7 +226,10 @@ impl Catalog {
                 });
                 match found {
                     Some(entry) => Ok(entry.clone()),
-                    None if schema.eq_ignore_ascii_case("delta") && !table.is_empty() => {
+                    None if !self.only_named
+                        && schema.eq_ignore_ascii_case("delta")
+                        && !table.is_empty() =>
+                    {
                         Ok(TableEntry::at_path(table))
                     }
                     None => Err(unknown()),
@@ -227,6 +240,9 @@ impl Catalog {
     }
 
     fn hint(&self, parts: &[&str]) -> String {
+        if self.only_named && parts.iter().any(|part| part.contains('/')) {
+            return "here tables are read by their names, not by their paths".to_owned();
+        }
         if self.tables.is_empty() {
             return "no configuration names any tables: give one with --config, or the path of a \
                     Delta table"

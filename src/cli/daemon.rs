@@ -11,7 +11,8 @@ use super::{FAILED, REFUSED, USAGE};
 use crate::actors::{
     BatchJobs, Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper,
 };
-use crate::server::{self, ServerHandle, ServerOptions, ServerState};
+use crate::catalog::Catalog;
+use crate::server::{self, LakeStatements, ServerHandle, ServerOptions, ServerState};
 use crate::telemetry::events::ConfigLoaded;
 use crate::telemetry::exporter::{self, Upkeep};
 use crate::telemetry::progress::PipelineProgress;
@@ -81,9 +82,18 @@ impl Daemon {
         let server = if blueprint.settings.server.enabled {
             let state = ServerState::new(handle, vec![progress.clone()])
                 .with_tables(blueprint.memory_tables());
-            let listen = blueprint.settings.server.listen;
-            let server = server::start(ServerOptions { listen }, state)?;
-            tracing::info!(address = %server.addr(), "serving metrics, health and progress");
+            let state = state.with_topologies(vec![blueprint.topology()]);
+            let state = if blueprint.settings.server.sql.enabled {
+                let catalog = Catalog::of(&blueprint.settings);
+                let statements = LakeStatements::start(catalog, &blueprint.settings.server.sql)
+                    .context("the threads for SQL statements can't be started")?;
+                state.with_statements(Arc::new(statements))
+            } else {
+                state
+            };
+            let server = server::start(ServerOptions::from(&blueprint.settings.server), state)?;
+            let scheme = if server.is_secure() { "https" } else { "http" };
+            tracing::info!(address = %server.addr(), scheme, "serving the page, metrics and health");
             Some(server)
         } else {
             None

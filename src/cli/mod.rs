@@ -1,8 +1,10 @@
 //! The command line, one file a subcommand.
 
 pub mod demo;
+pub mod detect;
 pub mod explain;
 pub mod generate;
+pub mod healthcheck;
 pub mod run;
 pub mod sql;
 pub mod table;
@@ -55,9 +57,11 @@ enum Command {
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
+    Detect(Box<detect::DetectArgs>),
     Generate(Box<generate::GenerateArgs>),
     Sql(Box<sql::SqlArgs>),
     Table(table::TableArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -69,9 +73,11 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::execute(args),
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
+        Command::Detect(args) => detect::execute(*args),
         Command::Generate(args) => generate::execute(*args),
         Command::Sql(args) => sql::execute(*args),
         Command::Table(args) => table::execute(args),
+        Command::Healthcheck(args) => healthcheck::execute(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -9,6 +9,7 @@ use super::names::check_name;
 use super::section::Section;
 use super::sink;
 use super::source::DAY;
+use super::storage;
 use super::text::TextLocation;
 
 /// Only what has errors comes back as nothing.
@@ -72,6 +73,7 @@ pub(crate) fn runs(section: &Section<'_>, data_dir: &Path) -> BatchRunsSettings 
         enabled: section.boolean("enabled", true),
         path,
         table: sink::table_name(section),
+        storage: storage::of_table(section),
     };
     section.finish();
     settings

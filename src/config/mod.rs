@@ -31,8 +31,10 @@ mod pipeline;
 mod query;
 mod secret;
 mod section;
+mod server;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]
@@ -41,6 +43,7 @@ mod text;
 mod typed_keys;
 mod unit_test;
 mod units;
+mod upkeep;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -59,10 +62,11 @@ pub use model::{
     MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
     PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
     RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
-    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, StartOffset, StartPosition,
-    TableKind, TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow,
-    TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting, Trigger, TypeChange,
-    UnknownFields, ViolationAction, WatermarkSettings,
+    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, SqlBoxSettings,
+    StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
+    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
+    TlsSettings, Trigger, TypeChange, UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction,
+    WatermarkSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

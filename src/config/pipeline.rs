@@ -1,6 +1,5 @@
 //! The whole tree, and the tables that a pipeline has once: reading them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,20 +11,21 @@ use super::document::{Node, Value};
 use super::locator::Locator;
 use super::model::{
     CheckpointSettings, DeadLetterSettings, LogFormat, LoggingSettings, MemorySettings,
-    RestartSettings, ServerSettings, Settings, Trigger,
+    RestartSettings, Settings, Trigger,
 };
 use super::section::Section;
 use super::suggest;
-use super::{batch, detector, query, sink, source, table, unit_test};
+use super::{batch, detector, query, server, sink, source, storage, table, unit_test, upkeep};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads everything, so that everything is reported; what has errors is left out of the result.
 pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) -> Settings {
     let name = name(root);
-    let data_dir = root
-        .string("data_dir", "a directory")
-        .map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.text));
+    let help = "checkpoints are below it, and they are on a local disk; give each table a `path` of \
+                its own";
+    let data_dir =
+        local_directory(root, "data_dir", help).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let shards = root.integer("shards", 1, 64).and_then(|n| usize::try_from(n).ok());
     let memory = memory(&root.section("memory"));
     let (trigger, checkpoint) = epochs(root, &data_dir, &name);
@@ -36,8 +36,9 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         Duration::from_millis(100),
         Duration::from_secs(3600),
     );
-    let server = server(&root.section("server"));
+    let server = server::read(&root.section("server"));
     let logging = logging(&root.section("logging"));
+    let storage = storage::read(&root.section("storage"));
     let mut sources = Vec::new();
     for (source_name, section) in root.named("sources") {
         sources.extend(source::read(source_name, &section, &name));
@@ -47,6 +48,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         tables.extend(table::read(table_name, &section));
     }
     let dead_letters = dead_letters(&root.section("dead_letters"), &data_dir);
+    let upkeep = upkeep::read(root, false);
     let mut queries = Vec::new();
     for (query_name, section) in root.named("queries") {
         queries.extend(query::read(query_name, &section, checkpoint.interval));
@@ -72,7 +74,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         }
     }
     root.finish();
-    Settings {
+    let mut settings = Settings {
         name,
         data_dir,
         shards: shards.unwrap_or_else(cores),
@@ -83,9 +85,11 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         stop_timeout,
         server,
         logging,
+        storage,
         sources,
         tables,
         dead_letters,
+        upkeep,
         queries,
         detectors,
         batch: jobs,
@@ -93,7 +97,21 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         tests,
         files,
         locator,
+    };
+    storage::inherit(&mut settings);
+    settings
+}
+
+/// A directory that cannot be in an object store; `help` says why.
+fn local_directory(section: &Section<'_>, key: &'static str, help: &str) -> Option<PathBuf> {
+    const EXPECTED: &str = "a directory";
+    let found = section.string(key, EXPECTED)?;
+    let remote = found.text.split_once("://").is_some_and(|(scheme, _)| scheme != "file");
+    if remote && !found.unresolved {
+        section.reject(key, found.node, EXPECTED, Some(help.to_owned()));
+        return None;
     }
+    Some(PathBuf::from(found.text))
 }
 
 fn cores() -> usize {
@@ -166,7 +184,8 @@ fn checkpoint(
     data_dir: &Path,
     name: &str,
 ) -> CheckpointSettings {
-    let directory = section.string("directory", "a directory");
+    let help = "checkpoints are on a local disk: what they promise is flushed there";
+    let directory = local_directory(section, "directory", help);
     let timeout =
         section.duration("timeout", Duration::from_secs(600), Duration::from_secs(1), 7 * DAY);
     if timeout < interval {
@@ -179,10 +198,7 @@ fn checkpoint(
         section.duration("drain_timeout", Duration::from_secs(30), Duration::from_millis(100), DAY);
     section.finish();
     CheckpointSettings {
-        directory: directory.map_or_else(
-            || data_dir.join("checkpoints").join(name),
-            |found| PathBuf::from(found.text),
-        ),
+        directory: directory.unwrap_or_else(|| data_dir.join("checkpoints").join(name)),
         interval,
         timeout,
         drain_timeout,
@@ -214,34 +230,6 @@ fn restart(section: &Section<'_>) -> RestartSettings {
     settings
 }
 
-fn server(section: &Section<'_>) -> ServerSettings {
-    const EXPECTED: &str = "an address and a port, such as \"127.0.0.1:9898\"";
-    let enabled = section.boolean("enabled", true);
-    let allow_remote = section.boolean("allow_remote", false);
-    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9898);
-    let mut listen = default;
-    if let Some(found) = section.string("listen", EXPECTED)
-        && !found.unresolved
-    {
-        let text = match found.text.strip_prefix("localhost:") {
-            Some(port) => format!("127.0.0.1:{port}"),
-            None => found.text.to_owned(),
-        };
-        match text.parse() {
-            Ok(address) => listen = address,
-            Err(_) => section.reject("listen", found.node, EXPECTED, None),
-        }
-        if enabled && !allow_remote && !listen.ip().is_loopback() {
-            let error = ConfigError::new("the server would be open to other machines")
-                .expected("a loopback address, or `allow_remote = true`")
-                .help("it has no authentication: let only trusted networks reach it".to_owned());
-            section.report("listen", &found.node.at, error);
-        }
-    }
-    section.finish();
-    ServerSettings { enabled, listen, allow_remote }
-}
-
 fn logging(section: &Section<'_>) -> LoggingSettings {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     const EXPECTED: &str = "`off`, `error`, `warn`, `info`, `debug`, `trace`, \
@@ -269,10 +257,11 @@ fn logging(section: &Section<'_>) -> LoggingSettings {
 fn dead_letters(section: &Section<'_>, data_dir: &Path) -> DeadLetterSettings {
     let default = under(data_dir, "dead_letters");
     let path =
-        if section.has("path") { sink::table_path(section).unwrap_or(default) } else { default };
+        if section.has("path") { sink::delta_path(section).unwrap_or(default) } else { default };
     let settings = DeadLetterSettings {
         enabled: section.boolean("enabled", true),
         path,
+        storage: storage::of_table(section),
         table: sink::table_name(section),
         max_payload: section.size("max_payload", 64 << 10, 0, 64 << 20),
     };

@@ -16,6 +16,7 @@ impl TableLocation {
         if self.local_path().is_some_and(|path| !path.is_dir()) {
             return Ok(None);
         }
+        self.check_credentials().await?;
         let store = self.log_store()?;
         let table = super::table::shown_uri(&store);
         let found = store.is_delta_table_location().await;

@@ -1,14 +1,15 @@
 //! The routes and what goes around them.
 
-use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    WWW_AUTHENTICATE,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -16,35 +17,65 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, Resource, guard, 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::ServerState;
-use crate::codec::type_name;
-use crate::telemetry::time::{Now, millis};
-use crate::telemetry::{exporter, names};
+use super::access::{self, Access, Denied};
+use super::data::{self, State};
+use super::{page, sql, view};
+use crate::config::SqlBoxSettings;
+use crate::telemetry::names;
 
-type State = web::Data<ServerState>;
+/// A statement, in JSON, is at most this long.
+pub(super) const STATEMENT_BYTES: usize = 64 << 10;
+/// Time to answer anything but a statement. All of it is read from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time around a statement: to plan it, to write its answer.
+const AROUND_STATEMENT: Duration = Duration::from_secs(5);
 
-/// The content type of the text exposition format.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Where statements are sent.
+pub(super) const SQL: &str = "/api/v1/sql";
 
 /// The paths with what they give, for the index and for the `route` label.
-const ROUTES: [(&str, &str); 7] = [
-    ("/", "this list"),
+const ROUTES: [(&str, &str); 15] = [
+    ("/", "the page, for a browser; for others this list"),
+    ("/page/{file}", "the files of the page"),
     ("/metrics", "metrics for Prometheus"),
     ("/healthz", "whether the process is alive"),
     ("/readyz", "whether every pipeline is fit to work, and what is missing"),
     ("/api/v1/pipelines", "where every pipeline stands"),
     ("/api/v1/pipelines/{name}", "where one pipeline stands"),
+    ("/api/v1/pipelines/{name}/graph", "what it is made of, and what flows where"),
+    (
+        "/api/v1/pipelines/{name}/windows/{query}",
+        "the last windows of a query as time series; ?column= and ?series= choose",
+    ),
+    ("/api/v1/pipelines/{name}/checkpoints", "its last epochs"),
+    ("/api/v1/pipelines/{name}/restarts", "its last faults"),
+    ("/api/v1/pipelines/{name}/dead-letters", "the last records that could not be read"),
     ("/api/v1/queries/{name}/rows", "the rows that a query's memory sink holds"),
+    ("/api/v1/tables", "the tables that statements can read"),
+    (SQL, "POST {\"sql\": \"SELECT ...\"}: the rows of a statement"),
 ];
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.service(get("/").to(index))
-        .service(get("/metrics").to(metrics))
-        .service(get("/healthz").to(healthz))
-        .service(get("/readyz").to(readyz))
-        .service(get("/api/v1/pipelines").to(pipelines))
-        .service(get("/api/v1/pipelines/{name}").to(pipeline))
-        .service(get("/api/v1/queries/{name}/rows").to(rows))
+        .service(get("/page/{file}").to(page_file))
+        .service(get("/metrics").to(data::metrics))
+        .service(get("/healthz").to(data::healthz))
+        .service(get("/readyz").to(data::readyz))
+        .service(get("/api/v1/pipelines").to(data::pipelines))
+        .service(get("/api/v1/pipelines/{name}").to(data::pipeline))
+        .service(get("/api/v1/pipelines/{name}/graph").to(view::graph))
+        .service(get("/api/v1/pipelines/{name}/windows/{query}").to(view::windows))
+        .service(get("/api/v1/pipelines/{name}/checkpoints").to(view::checkpoints))
+        .service(get("/api/v1/pipelines/{name}/restarts").to(view::restarts))
+        .service(get("/api/v1/pipelines/{name}/dead-letters").to(view::dead_letters))
+        .service(get("/api/v1/queries/{name}/rows").to(data::rows))
+        .service(get("/api/v1/tables").to(sql::tables))
+        .service(
+            web::resource(SQL)
+                .app_data(web::PayloadConfig::new(STATEMENT_BYTES))
+                .route(web::post().to(sql::run))
+                .default_service(web::to(|| method_not_allowed("POST"))),
+        )
         .default_service(web::to(not_found));
 }
 
@@ -65,12 +96,24 @@ impl Readable {
         let reads = guard::Any(guard::Get()).or(guard::Head());
         self.0
             .route(web::route().guard(reads).to(handler))
-            .default_service(web::to(method_not_allowed))
+            .default_service(web::to(|| method_not_allowed("GET, HEAD")))
     }
 }
 
-/// Around every request: refuses bodies, counts and times the request, and adds the headers that
-/// every response has.
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    statement: Duration,
+}
+
+impl Deadlines {
+    pub fn new(settings: &SqlBoxSettings) -> Self {
+        Self { statement: settings.timeout + AROUND_STATEMENT }
+    }
+}
+
+/// Around every request: sees whether it may be answered, refuses bodies where none is wanted,
+/// bounds the time, counts and times the request, and adds the headers that every response has.
 pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -81,27 +124,109 @@ pub(super) async fn guard(
         .match_pattern()
         .and_then(|pattern| ROUTES.iter().map(|(path, _)| *path).find(|path| *path == pattern))
         .unwrap_or("other");
-    let mut response =
-        if has_body(&request) { refuse_body(request) } else { next.call(request).await? };
+    let is_statement = route == SQL && request.method() == Method::POST;
+    let limit = match request.app_data::<web::Data<Deadlines>>() {
+        Some(deadlines) if is_statement => deadlines.statement,
+        _ => ANSWER_TIMEOUT,
+    };
+    let mut response = match admit(&request, route, is_statement) {
+        Err(refusal) => refuse(request, *refusal),
+        Ok(()) => match tokio::time::timeout(limit, next.call(request)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(overdue(route, started, limit)),
+        },
+    };
     let status = response.status();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    names::HTTP_REQUESTS.with([route, status.as_str()]).increment(1);
-    names::HTTP_SECONDS.with([route]).record(started.elapsed().as_secs_f64());
+    finish(route, started, status, response.headers_mut());
     Ok(response)
 }
 
-fn has_body(request: &ServiceRequest) -> bool {
-    let headers = request.headers();
-    headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+/// What is done to every response.
+fn finish(route: &'static str, started: Instant, status: StatusCode, headers: &mut HeaderMap) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    access::secure(headers);
+    names::HTTP_REQUESTS.with([route, status.as_str()]).increment(1);
+    names::HTTP_SECONDS.with([route]).record(started.elapsed().as_secs_f64());
 }
 
-/// Nothing here takes a body. It is not read either: the connection closes behind the response.
-fn refuse_body(mut request: ServiceRequest) -> ServiceResponse<BoxBody> {
+/// The response to a request whose handler was given up, and the request with it.
+fn overdue(route: &'static str, started: Instant, limit: Duration) -> Error {
+    let message = format!("there was no answer within {} s", limit.as_secs());
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &message);
+    finish(route, started, StatusCode::SERVICE_UNAVAILABLE, response.headers_mut());
+    InternalError::from_response(message, response).into()
+}
+
+/// Whether a request may be answered; an error is what is said instead.
+fn admit(
+    request: &ServiceRequest,
+    route: &str,
+    is_statement: bool,
+) -> Result<(), Box<HttpResponse>> {
+    let headers = request.headers();
+    let Some(access) = request.app_data::<web::Data<Access>>() else {
+        // Every application has it; without it nobody gets in.
+        return Err(refused(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server has no rules of access",
+        ));
+    };
+    let authority = access::authority(request.uri(), headers);
+    access
+        .check_host(authority)
+        .and_then(|()| access.check_token(route, headers))
+        .and_then(|()| if is_statement { access::check_origin(headers, authority) } else { Ok(()) })
+        .map_err(|denied| Box::new(denial(&denied)))?;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let bytes = match length {
+        Some(length) => length.parse().unwrap_or(u64::MAX),
+        None => 0,
+    };
+    if !is_statement {
+        return if chunked || bytes > 0 {
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "only statements have a body"))
+        } else {
+            Ok(())
+        };
+    }
+    if chunked || length.is_none() {
+        let message = "a statement's length has to be known: the header Content-Length is missing";
+        return Err(refused(StatusCode::LENGTH_REQUIRED, message));
+    }
+    if bytes > STATEMENT_BYTES as u64 {
+        let message = format!("a statement has at most {STATEMENT_BYTES} bytes, this has {bytes}");
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &message));
+    }
+    Ok(())
+}
+
+fn denial(denied: &Denied) -> HttpResponse {
+    let status = match denied {
+        Denied::Host(_) => StatusCode::MISDIRECTED_REQUEST,
+        Denied::NoToken | Denied::WrongToken => StatusCode::UNAUTHORIZED,
+        Denied::Origin => StatusCode::FORBIDDEN,
+        Denied::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    };
+    let mut response = error(status, &denied.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let how = HeaderValue::from_static("Bearer realm=\"millpond\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, how);
+    }
+    response
+}
+
+/// A body that comes with the request is not read: the connection closes behind the response.
+fn refuse(mut request: ServiceRequest, refusal: HttpResponse) -> ServiceResponse<BoxBody> {
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if !has_body {
+        return request.into_response(refusal);
+    }
     let unread = request.take_payload();
-    let refusal = error(StatusCode::PAYLOAD_TOO_LARGE, "requests to this server have no body");
     request.into_response(refusal.map_body(|_, body| Refusal { body, _unread: unread }.boxed()))
 }
 
@@ -128,144 +253,56 @@ impl MessageBody for Refusal {
     }
 }
 
-fn error(status: StatusCode, message: &str) -> HttpResponse {
+/// An error as JSON.
+pub(super) fn error(status: StatusCode, message: &str) -> HttpResponse {
     HttpResponse::build(status)
         .json(json!({"error": {"status": status.as_u16(), "message": message}}))
 }
 
+fn refused(status: StatusCode, message: &str) -> Box<HttpResponse> {
+    Box::new(error(status, message))
+}
+
 async fn not_found(request: HttpRequest) -> HttpResponse {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return method_not_allowed().await;
+        return method_not_allowed("GET, HEAD").await;
     }
     error(StatusCode::NOT_FOUND, "there is nothing at this path; / lists what there is")
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    let mut response =
-        error(StatusCode::METHOD_NOT_ALLOWED, "this server only answers GET and HEAD");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+async fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let message = format!("this path only answers {}", allowed.replace(", ", " and "));
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, &message);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-async fn metrics(state: State) -> HttpResponse {
-    let page = exporter::render(&state.handle, &state.pipelines, Now::read());
-    HttpResponse::Ok().content_type(EXPOSITION).body(page)
-}
-
-async fn healthz(state: State) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "status": "alive",
+/// The page for a browser, the list of paths for a program.
+async fn index(request: HttpRequest, state: State, access: web::Data<Access>) -> HttpResponse {
+    if page::wants_page(&request)
+        && let Some(page) = page::index(&request)
+    {
+        return page;
+    }
+    let routes: Vec<_> =
+        ROUTES.iter().map(|(path, what)| json!({"path": path, "what": what})).collect();
+    let mut index = json!({
+        "name": "millpond",
         "version": env!("CARGO_PKG_VERSION"),
-        "revision": exporter::revision(),
-        "uptimeMs": millis(Now::read().since(state.started)),
-    }))
-}
-
-async fn readyz(state: State) -> HttpResponse {
-    let checks: Vec<_> =
-        state.pipelines.iter().map(|pipeline| (pipeline.name(), pipeline.readiness())).collect();
-    // A daemon without pipelines does no work.
-    let ready = !checks.is_empty() && checks.iter().all(|(_, readiness)| readiness.ready);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let pipelines: Vec<_> = checks
-        .iter()
-        .map(|(name, readiness)| {
-            json!({
-                "name": name,
-                "ready": readiness.ready,
-                "checks": readiness.checks().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-            })
-        })
-        .collect();
-    HttpResponse::build(status).json(json!({"ready": ready, "pipelines": pipelines}))
-}
-
-async fn pipelines(state: State) -> HttpResponse {
-    let reports: Vec<_> = state.pipelines.iter().map(|pipeline| pipeline.snapshot()).collect();
-    HttpResponse::Ok().json(json!({"pipelines": reports}))
-}
-
-async fn pipeline(state: State, name: web::Path<String>) -> HttpResponse {
-    match state.pipelines.iter().find(|pipeline| **pipeline.name() == **name) {
-        Some(pipeline) => HttpResponse::Ok().json(pipeline.snapshot()),
-        None => {
-            let names: Vec<&str> = state.pipelines.iter().map(|p| &**p.name()).collect();
-            let message = match &names[..] {
-                [] => format!("no pipeline is named '{name}'; there are none"),
-                names => format!("no pipeline is named '{name}'; there are: {}", names.join(", ")),
-            };
-            error(StatusCode::NOT_FOUND, &message)
-        }
-    }
-}
-
-/// The rows of a memory sink, named by the sink: the query's name, or `query.sink`.
-async fn rows(state: State, name: web::Path<String>) -> HttpResponse {
-    let Some(table) = state.tables.get(&**name) else {
-        let names: Vec<&str> = state.tables.keys().map(String::as_str).collect();
-        let message = match &names[..] {
-            [] => format!("no query named '{name}' has a memory sink; none has"),
-            names => format!(
-                "no query named '{name}' has a memory sink; those that have are: {}",
-                names.join(", ")
-            ),
-        };
-        return error(StatusCode::NOT_FOUND, &message);
-    };
-    let held = table.rows();
-    let columns: Vec<_> = held
-        .schema
-        .fields()
-        .iter()
-        .map(|field| json!({"name": field.name(), "type": type_name(field.data_type())}))
-        .collect();
-    let rows = match held.to_json() {
-        Ok(rows) => rows,
-        Err(problem) => {
-            let message = format!("the rows can't be shown: {problem}");
-            return error(StatusCode::INTERNAL_SERVER_ERROR, &message);
-        }
-    };
-    // The rows are JSON already.
-    let head = json!({
-        "query": &**name,
-        "epoch": held.marker.as_ref().map(|marker| marker.epoch),
-        "updatedAt": held.updated_at.map(chrono::DateTime::<chrono::Utc>::from),
-        "dropped": held.dropped,
-        "columns": columns,
+        "paths": routes,
     });
-    let head = head.to_string();
-    let body = format!("{},\"rows\":{rows}}}", head.strip_suffix('}').unwrap_or(&head));
-    HttpResponse::Ok().content_type("application/json").body(body)
-}
-
-async fn index(state: State) -> HttpResponse {
-    let mut page = String::from(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Millpond</title>\n\
-         <h1>Millpond</h1>\n<ul>\n",
-    );
-    // Writing to a String cannot fail.
-    for (path, what) in ROUTES.into_iter().filter(|(path, _)| !path.contains('{')) {
-        let _ = writeln!(page, "<li><a href=\"{path}\">{path}</a>: {what}");
-    }
-    for pipeline in &state.pipelines {
-        let name = pipeline.name();
-        let path: String = url::form_urlencoded::byte_serialize(name.as_bytes())
-            .map(|part| if part == "+" { "%20" } else { part })
+    // The names are out of the configuration: not for everyone.
+    if access.authenticate(request.headers()).is_ok() {
+        index["pipelines"] = state
+            .pipelines
+            .iter()
+            .map(|pipeline| json!({"name": &**pipeline.name(), "state": pipeline.state().as_str()}))
             .collect();
-        let _ = writeln!(
-            page,
-            "<li><a href=\"/api/v1/pipelines/{path}\">/api/v1/pipelines/{}</a>: {}",
-            escape(name),
-            pipeline.state()
-        );
     }
-    page.push_str("</ul>\n");
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+    HttpResponse::Ok().insert_header(("vary", "accept")).json(index)
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+async fn page_file(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    page::file(&request, &name)
+        .unwrap_or_else(|| error(StatusCode::NOT_FOUND, "the page has no file of this name"))
 }

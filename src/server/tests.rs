@@ -15,7 +15,7 @@ fn handle() -> PrometheusHandle {
 
 fn serve(pipelines: Vec<Arc<PipelineProgress>>) -> ServerHandle {
     let listen = "127.0.0.1:0".parse().expect("an address");
-    start(ServerOptions { listen }, ServerState::new(handle(), pipelines)).expect("it starts")
+    start(ServerOptions::local(listen), ServerState::new(handle(), pipelines)).expect("it starts")
 }
 
 struct Answer {
@@ -50,7 +50,8 @@ fn raw(server: &ServerHandle, request: &[u8]) -> Answer {
 }
 
 fn request(server: &ServerHandle, method: &str, path: &str) -> Answer {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     raw(server, request.as_bytes())
 }
 
@@ -76,6 +77,17 @@ fn every_route_answers() {
     assert!(metrics.body.contains("process_cpu_seconds_total "));
     let not_ready = "millpond_pipeline_ready{pipeline=\"weblogs\",check=\"running\"} 0\n";
     assert!(metrics.body.contains(not_ready), "{}", metrics.body);
+
+    assert!(metrics.head.contains("vary: accept"), "{}", metrics.head);
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        Accept: application/openmetrics-text;version=1.0.0\r\n\
+        Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\r\n";
+    let openmetrics = raw(&server, scrape.as_bytes());
+    let content_type = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(openmetrics.head.contains(content_type), "{}", openmetrics.head);
+    assert!(openmetrics.body.contains("# TYPE millpond_build info\n"), "{}", openmetrics.body);
+    assert!(openmetrics.body.contains("# TYPE process_cpu_seconds counter\n"));
+    assert!(openmetrics.body.ends_with("\n# EOF\n"), "{}", openmetrics.body);
 
     let health = get(&server, "/healthz");
     assert_eq!(health.status, 200);
@@ -188,7 +200,9 @@ fn slow_and_malformed_requests_hold_nobody_up() {
     // Heads that never end, and connections that never say a word.
     let mut slow: Vec<TcpStream> = (0..20).map(|_| connect(&server)).collect();
     for stream in &mut slow[..10] {
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ").expect("it reads");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            .expect("it reads");
     }
     assert_eq!(get(&server, "/healthz").status, 200);
     assert!(started.elapsed() < HEAD_TIMEOUT, "the slow ones did not delay it");
@@ -197,14 +211,14 @@ fn slow_and_malformed_requests_hold_nobody_up() {
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
         b"GET\r\n\r\n",
         b"GET /metrics HTTP/9.9\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\nHost: x\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nNo colon\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\nHost: localhost\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n",
     ] {
         let answer = raw(&server, garbage);
         assert_eq!(answer.status, 400, "{garbage:?}: {}", answer.head);
     }
     // A head without end is cut off by its size.
-    let mut endless = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: ".to_vec();
+    let mut endless = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: ".to_vec();
     endless.resize(300_000, b'a');
     let mut stream = connect(&server);
     // It may close before all is written.
@@ -226,7 +240,8 @@ fn slow_and_malformed_requests_hold_nobody_up() {
 #[test]
 fn bodies_are_refused_unread() {
     let server = serve(Vec::new());
-    let declared = b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n";
+    let declared =
+        b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000000\r\n\r\n";
     let answer = raw(&server, declared);
     assert_eq!(answer.status, 413);
     assert!(answer.json()["error"]["message"].is_string());
@@ -234,7 +249,9 @@ fn bodies_are_refused_unread() {
     let started = Instant::now();
     let mut stream = connect(&server);
     stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .write_all(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )
         .expect("it reads");
     let mut head = [0; 12];
     stream.read_exact(&mut head).expect("it does not wait for the end");
@@ -257,7 +274,7 @@ fn a_connection_is_kept_for_the_next_request() {
     let server = serve(Vec::new());
     let mut stream = connect(&server);
     for _ in 0..3 {
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
         let mut bytes = [0; 4096];
         let n = stream.read(&mut bytes).expect("it answers");
         assert!(bytes[..n].starts_with(b"HTTP/1.1 200"));
@@ -272,20 +289,20 @@ fn a_connection_is_kept_for_the_next_request() {
 fn a_port_that_is_taken_is_named_with_its_key() {
     let first = serve(Vec::new());
     let listen = first.addr();
-    let error = start(ServerOptions { listen }, ServerState::new(handle(), Vec::new()))
+    let error = start(ServerOptions::local(listen), ServerState::new(handle(), Vec::new()))
         .expect_err("the port is taken");
     assert!(matches!(error, ServerError::PortTaken { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(&listen.to_string()) && text.contains("server.listen"), "{text}");
 
     first.stop();
-    let again = start(ServerOptions { listen }, ServerState::new(handle(), Vec::new()))
+    let again = start(ServerOptions::local(listen), ServerState::new(handle(), Vec::new()))
         .expect("the port is free again at once");
     assert_eq!(again.addr(), listen);
 
     let elsewhere = "203.0.113.1:80".parse().expect("an address that is not ours");
-    let error = start(ServerOptions { listen: elsewhere }, ServerState::new(handle(), Vec::new()))
-        .expect_err("it is not ours");
+    let options = ServerOptions { allow_remote: true, ..ServerOptions::local(elsewhere) };
+    let error = start(options, ServerState::new(handle(), Vec::new())).expect_err("it is not ours");
     assert!(error.to_string().contains("server.listen"), "{error}");
 }
 

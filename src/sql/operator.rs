@@ -5,6 +5,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::nullable_schema;
 use crate::aggregate::{self, AggregatePlan, PreAggregator};
+use crate::event_time::Windows;
 use crate::operator::{
     Closed, DedupPlan, JoinPlan, Merged, Operator, OperatorError, Router, StateDelta, StateStats,
 };
@@ -39,6 +40,14 @@ pub enum OperatorKind {
 }
 
 impl OperatorPlan {
+    /// Whether it groups rows by windows of time.
+    pub fn has_windows(&self) -> bool {
+        match &self.kind {
+            OperatorKind::Aggregate(plan) => !matches!(plan.windows(), Windows::None),
+            OperatorKind::Dedup(_) | OperatorKind::Join(_) => false,
+        }
+    }
+
     /// One shard of the operator, without state.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! page is a route of [`crate::server`]. [`install`] once at start, keep [`Upkeep`] for as long
 //! as the daemon runs, [`render`] for every scrape.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,6 +14,7 @@ use metrics_exporter_prometheus::{
 };
 use thiserror::Error;
 
+use super::exposition::{self, Format};
 use super::names::{self, ALL, Kind};
 use super::process::ProcessStats;
 use super::progress::PipelineProgress;
@@ -64,50 +64,22 @@ pub fn revision() -> &'static str {
     option_env!("MILLPOND_REVISION").unwrap_or("unknown")
 }
 
-/// The page: every metric in the text exposition format 0.0.4, families and series in the order
-/// of their names, then the process's own figures. Gauges that age by themselves (watermark lag,
-/// checkpoint age, readiness) are brought up to `now` from `pipelines` first, so that a pipeline
-/// that hangs shows it.
-pub fn render(handle: &PrometheusHandle, pipelines: &[Arc<PipelineProgress>], now: Now) -> String {
+/// The page: every metric, families and series in the order of their names, the process's own
+/// figures among them. Gauges that age by themselves (watermark lag, checkpoint age, readiness) are
+/// brought up to `now` from `pipelines` first, so that a pipeline that hangs shows it.
+pub fn render(
+    handle: &PrometheusHandle,
+    pipelines: &[Arc<PipelineProgress>],
+    now: Now,
+    format: Format,
+) -> String {
     for pipeline in pipelines {
         pipeline.export(now);
     }
-    let mut page = arrange(&handle.render());
-    ProcessStats::read().write_to(&mut page);
-    page
-}
-
-/// Sorts what the recorder renders (in the order of a hash map) so that two scrapes can be
-/// compared, and leaves out retired gauges (see [`names::Name::retire`]).
-fn arrange(rendered: &str) -> String {
-    let mut families: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
-    for block in rendered.split("\n\n") {
-        let (head, mut samples): (Vec<&str>, Vec<&str>) =
-            block.lines().filter(|line| !line.is_empty()).partition(|line| line.starts_with('#'));
-        let Some(kind_line) = head.iter().find_map(|line| line.strip_prefix("# TYPE ")) else {
-            continue;
-        };
-        let (name, kind) = kind_line.split_once(' ').unwrap_or((kind_line, ""));
-        if kind == "gauge" {
-            samples.retain(|line| !line.ends_with(" NaN"));
-        }
-        // A histogram's lines belong in the order of their buckets, as the recorder writes them.
-        if kind != "histogram" {
-            samples.sort_unstable();
-        }
-        if !samples.is_empty() {
-            families.insert(name, (head, samples));
-        }
-    }
-    let mut page = String::with_capacity(rendered.len());
-    for (head, samples) in families.into_values() {
-        for line in head.into_iter().chain(samples) {
-            page.push_str(line);
-            page.push('\n');
-        }
-        page.push('\n');
-    }
-    page
+    let rendered = handle.render();
+    let mut families = exposition::parse(&rendered);
+    ProcessStats::read().add_to(&mut families);
+    exposition::write(&families, format)
 }
 
 /// The thread that keeps telemetry going between scrapes: it folds observations into their
@@ -162,48 +134,6 @@ fn tidy(handle: &PrometheusHandle, pipelines: &[Arc<PipelineProgress>], now: Now
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn families_are_sorted_and_retired_gauges_left_out() {
-        let recorder = recorder().expect("the table is sound");
-        metrics::with_local_recorder(&recorder, || {
-            names::CONSUMER_LAG.with(["p", "logs", "t-1"]).set(5.0);
-            names::CONSUMER_LAG.with(["p", "logs", "t-0"]).set(7.0);
-            names::IDLE.with(["p", "logs", "t-1"]).set(1.0);
-            names::CONSUMER_LAG.retire(["p", "logs", "t-1"]);
-            names::IDLE.retire(["p", "logs", "t-1"]);
-            names::RECORDS.with(["p", "logs", "t-0"]).increment(3);
-            names::DECODE_SECONDS.with(["p", "logs"]).record(0.002);
-        });
-        let page = arrange(&recorder.handle().render());
-        let lag = "millpond_source_consumer_lag_records{pipeline=\"p\",source=\"logs\",partition";
-        assert!(page.contains(&format!("{lag}=\"t-0\"}} 7\n")), "{page}");
-        assert!(!page.contains("t-1") && !page.contains("idle"), "{page}");
-        let names: Vec<&str> =
-            page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert!(names.is_sorted(), "{names:?}");
-        let buckets: Vec<&str> = page.lines().filter(|line| line.contains("le=\"")).collect();
-        assert!(buckets.first().is_some_and(|line| line.contains("le=\"0.0001\"")), "{page}");
-        assert!(buckets.last().is_some_and(|line| line.contains("le=\"+Inf\"")), "{page}");
-
-        metrics::with_local_recorder(&recorder, || {
-            names::CONSUMER_LAG.with(["p", "logs", "t-1"]).set(2.0);
-        });
-        let page = arrange(&recorder.handle().render());
-        assert!(page.contains(&format!("{lag}=\"t-1\"}} 2\n")), "it came back: {page}");
-    }
-
-    #[test]
-    fn a_label_value_with_quotes_and_newlines_stays_one_line() {
-        let recorder = recorder().expect("the table is sound");
-        metrics::with_local_recorder(&recorder, || {
-            names::OUTPUT_ROWS.with(["a\n\n# TYPE x\"", "q\\"]).increment(1);
-        });
-        let page = arrange(&recorder.handle().render());
-        let samples: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(samples.len(), 2, "{page}");
-        assert!(samples[0].starts_with("millpond_query_output_rows_total{"), "{page}");
-    }
 
     #[test]
     fn upkeep_stops_at_once_when_dropped() {

@@ -3,7 +3,8 @@
 //! - [`names`]: every metric, once: name, type, unit, labels, help text, buckets.
 //! - [`events`]: one struct for each thing that happens; `emit()` logs it and counts it.
 //! - [`progress`]: where each pipeline stands, for `/api/v1/pipelines`, `/readyz` and the live view.
-//! - [`exporter`]: the recorder behind the metrics and the text that Prometheus scrapes.
+//! - [`exporter`]: the recorder behind the metrics and the page that Prometheus scrapes.
+//! - [`exposition`]: the formats of that page.
 //! - [`logging`]: the subscriber behind the log lines.
 //!
 //! Labels are bounded: names out of the configuration, partitions, and short enumerations. A
@@ -12,6 +13,7 @@
 
 pub mod events;
 pub mod exporter;
+pub mod exposition;
 pub mod logging;
 pub mod names;
 pub mod process;

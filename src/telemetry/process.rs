@@ -6,8 +6,10 @@
 //! CPU seconds are a counter with a fraction, which the recorder's integer counters cannot hold.
 //! Away from Linux there is no `/proc`, and the page goes without them.
 
-use std::fmt::Write;
 use std::fs;
+
+use super::exposition::{Families, Family};
+use super::names::{Kind, Unit};
 
 /// One reading of `/proc/self`. A field that cannot be read is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,57 +54,65 @@ impl ProcessStats {
         }
     }
 
-    /// Appends the figures to `page` in the text exposition format, in the order of their names.
-    pub fn write_to(&self, page: &mut String) {
-        let families: [(&str, &str, &str, Option<f64>); 7] = [
+    /// Adds the figures to a page's.
+    pub(super) fn add_to(&self, families: &mut Families<'_>) {
+        use Kind::{Counter, Gauge};
+        let count = |value: Option<u64>| value.map(|value| value as f64);
+        let figures = [
             (
                 "process_cpu_seconds_total",
-                "counter",
+                Counter,
+                Some(Unit::Seconds),
                 "Total user and system CPU time spent, in seconds.",
                 self.cpu_seconds,
             ),
             (
                 "process_max_fds",
-                "gauge",
+                Gauge,
+                None,
                 "Maximum number of open file descriptors.",
-                self.max_fds.map(|n| n as f64),
+                count(self.max_fds),
             ),
             (
                 "process_open_fds",
-                "gauge",
+                Gauge,
+                None,
                 "Number of open file descriptors.",
-                self.open_fds.map(|n| n as f64),
+                count(self.open_fds),
             ),
             (
                 "process_resident_memory_bytes",
-                "gauge",
+                Gauge,
+                Some(Unit::Bytes),
                 "Resident memory size, in bytes.",
-                self.resident_bytes.map(|n| n as f64),
+                count(self.resident_bytes),
             ),
             (
                 "process_start_time_seconds",
-                "gauge",
+                Gauge,
+                Some(Unit::Seconds),
                 "Start time of the process, in seconds since the Unix epoch.",
                 self.start_seconds,
             ),
             (
                 "process_threads",
-                "gauge",
+                Gauge,
+                None,
                 "Number of threads of the process.",
-                self.threads.map(|n| n as f64),
+                count(self.threads),
             ),
             (
                 "process_virtual_memory_bytes",
-                "gauge",
+                Gauge,
+                Some(Unit::Bytes),
                 "Virtual memory size, in bytes.",
-                self.virtual_bytes.map(|n| n as f64),
+                count(self.virtual_bytes),
             ),
         ];
-        for (name, kind, help, value) in families {
+        for (name, kind, unit, help, value) in figures {
             if let Some(value) = value {
-                // Writing to a String cannot fail.
-                let _ =
-                    write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
+                let samples = vec![format!("{name} {value}")];
+                families.insert(name, Family { kind, unit, help, samples });
             }
         }
     }
@@ -136,6 +146,7 @@ fn ticks_per_second() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exposition::{self, Format};
     use super::*;
 
     #[test]
@@ -163,8 +174,9 @@ mod tests {
         let now = super::super::time::Now::read().unix_us as f64 / 1e6;
         let start = stats.start_seconds.unwrap_or(0.0);
         assert!((now - 86_400.0 * 7.0..=now + 5.0).contains(&start), "{start} against {now}");
-        let mut page = String::new();
-        stats.write_to(&mut page);
+        let mut families = Families::new();
+        stats.add_to(&mut families);
+        let page = exposition::write(&families, Format::Text);
         assert!(page.contains("# TYPE process_cpu_seconds_total counter\n"), "{page}");
         assert!(page.contains("\nprocess_resident_memory_bytes "), "{page}");
     }

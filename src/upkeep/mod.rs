@@ -21,12 +21,13 @@ mod plan;
 mod pool;
 mod progress;
 mod restore;
+mod schedule;
 mod time;
 mod vacuum;
 mod zorder;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use detail::{TableDetail, detail};
 pub use error::UpkeepError;
@@ -37,10 +38,18 @@ pub use optimize::{OptimizeOptions, OptimizeReport, optimize};
 pub use plan::Selection;
 pub use progress::{NoProgress, Progress};
 pub use restore::{RestoreReport, RestoreTo, restore};
+pub use schedule::{Agenda, Schedule, Task};
 pub use time::parse_timestamp;
 pub use vacuum::{UNTRACKED_GRACE, VacuumOptions, VacuumReport, vacuum};
 
 use crate::lake::{ExistingTable, TableLocation};
+
+/// As [`open`], to be written to: its store has to keep writers apart.
+async fn open_to_write(location: &TableLocation) -> Result<ExistingTable, UpkeepError> {
+    let table = open(location).await?;
+    location.check_writable().await?;
+    Ok(table)
+}
 
 /// Opens a table that has to be there.
 async fn open(location: &TableLocation) -> Result<ExistingTable, UpkeepError> {

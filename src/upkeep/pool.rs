@@ -50,6 +50,8 @@ pub(super) struct Pool<T> {
     events: UnboundedReceiver<Event<T>>,
     cancelled: Arc<AtomicBool>,
     name: String,
+    /// Pieces that are not done.
+    left: usize,
 }
 
 impl<T> Drop for Pool<T> {
@@ -76,6 +78,7 @@ impl<T: Send + 'static> Pool<T> {
         let (tell, events) = mpsc::unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let threads = threads.clamp(1, jobs.len().max(1));
+        let left = jobs.len();
         let jobs = Arc::new(Mutex::new(VecDeque::from(jobs)));
         let work = Arc::new(work);
         for _ in 0..threads {
@@ -95,7 +98,7 @@ impl<T: Send + 'static> Pool<T> {
                     source,
                 })?;
         }
-        Ok(Self { events, cancelled, name: location.uri().to_owned() })
+        Ok(Self { events, cancelled, name: location.uri().to_owned(), left })
     }
 
     /// The next piece that is done, in any order; `None` after the last.
@@ -103,9 +106,18 @@ impl<T: Send + 'static> Pool<T> {
         loop {
             match tokio::time::timeout(ASK, self.events.recv()).await {
                 Err(_) => {}
-                Ok(None) => return None,
+                Ok(None) if self.left == 0 => return None,
+                Ok(None) => {
+                    // All threads are gone, and so is the work of one that panicked.
+                    self.left = 0;
+                    let reason = "a thread that worked on it is gone";
+                    return Some(Err(UpkeepError::internal(&self.name, reason)));
+                }
                 Ok(Some(Event::Advanced { files, bytes })) => progress.advance(files, bytes),
-                Ok(Some(Event::Done(result))) => return Some(result),
+                Ok(Some(Event::Done(result))) => {
+                    self.left = self.left.saturating_sub(1);
+                    return Some(result);
+                }
             }
             if progress.cancelled() {
                 self.cancelled.store(true, Ordering::Relaxed);

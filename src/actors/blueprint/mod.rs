@@ -9,6 +9,7 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(in crate::actors) use sink::table_spec;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
 pub use table::TableBlueprint;
+pub use topology::{Edge, Node, NodeKind, Topology};
 
 /// The sink name of the table of dead letters. Query names hold no dash, so nothing else has it.
 pub const DEAD_LETTERS: &str = "dead-letters";

@@ -366,6 +366,7 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
 
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
     let spec = TableSpec {
+        storage_options: settings.dead_letters.storage.clone(),
         // A table of an earlier version lacks columns that were added since.
         evolve: true,
         ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
@@ -389,6 +390,7 @@ pub(in crate::actors) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef)
         evolve: sink.evolve,
         properties: sink.properties.clone(),
         checkpoint_interval: sink.checkpoint_interval,
+        storage_options: sink.storage.clone(),
         ..TableSpec::new(sink.path.clone(), schema)
     }
 }

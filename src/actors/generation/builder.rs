@@ -68,6 +68,7 @@ impl<'a> Builder<'a> {
                 trackers: self.trackers,
                 shards: self.shards,
                 healths: self.healths,
+                credits: self.credits,
                 started: Instant::now(),
             }),
             Err(error) => {

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::blueprint::{Blueprint, SinkBlueprint, SinkTarget};
 use super::checkpoint_writer::{CheckpointWriter, FinishWithEpoch, Settle};
 use super::child::{ActorName, Health, Threads};
+use super::credit::CreditPool;
 use super::operator_shard::OperatorShard;
 use super::recovery::RecoveryError;
 use super::retry::Retrying;
@@ -144,6 +145,7 @@ pub struct Generation {
     /// Downstream first.
     shards: Vec<Addr<OperatorShard>>,
     healths: Vec<Arc<Health>>,
+    credits: CreditPool,
     /// When it was up.
     pub started: Instant,
 }
@@ -169,6 +171,11 @@ impl Generation {
     /// Which one it is.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What bounds the bytes between its readers and its operators.
+    pub fn credits(&self) -> &CreditPool {
+        &self.credits
     }
 
     /// Makes the next epoch the last.

@@ -15,8 +15,9 @@ use crate::actors::child::Remedy;
 use crate::actors::watermark_tracker::now_ms;
 use crate::codec::dead_letter::DeadLetter;
 use crate::codec::{AppendError, Decoder, MetadataColumn};
-use crate::source::{ColumnsTaken, Damaged, Record, RecordMeta, SourceError, Taken};
+use crate::source::{ColumnsTaken, Damaged, PartitionId, Record, RecordMeta, SourceError, Taken};
 use crate::telemetry::events::RecordRejected;
+use crate::telemetry::progress::LetterNote;
 
 /// What becomes of a split's records or rows.
 pub enum Decoding {
@@ -166,6 +167,7 @@ impl PartitionReader {
             RecordRejected { reader: metrics, offset: record.offset, reason: letter.reason, error }
                 .emit();
             source_progress.rejected(letter.reason);
+            source_progress.letter(&note(id, &record, &letter));
             if let Some(route) = dead_letters {
                 route.builder.append(id, &record, &letter, now_ms());
             }
@@ -253,15 +255,13 @@ impl PartitionReader {
                 error: &part.error,
             }
             .emit();
+            let meta =
+                RecordMeta { file: part.file.as_deref(), line: part.line, ..RecordMeta::default() };
+            let payload = Some(part.payload.as_slice());
+            let record = Record { offset: part.offset, payload, key: None, meta };
             self.source_progress.rejected(part.reason);
+            self.source_progress.letter(&note(&self.id, &record, &letter));
             if let Some(route) = &mut self.dead_letters {
-                let meta = RecordMeta {
-                    file: part.file.as_deref(),
-                    line: part.line,
-                    ..RecordMeta::default()
-                };
-                let payload = Some(part.payload.as_slice());
-                let record = Record { offset: part.offset, payload, key: None, meta };
                 route.builder.append(&self.id, &record, &letter, now_ms());
             }
             self.pending.batch.records += 1;
@@ -278,5 +278,20 @@ impl PartitionReader {
             self.supervision.fail(&self.name, format_args!("{}: {error}", self.id), remedy);
             self.pending.stopped = true;
         }
+    }
+}
+
+/// What the API shows of a dead letter.
+fn note<'a>(id: &'a PartitionId, record: &Record<'a>, letter: &'a DeadLetter) -> LetterNote<'a> {
+    LetterNote {
+        split: &id.split,
+        offset: record.offset,
+        reason: letter.reason,
+        column: letter.column.as_deref(),
+        error: &letter.error,
+        key: record.key,
+        payload: record.payload,
+        file: record.meta.file,
+        line: record.meta.line,
     }
 }

@@ -19,13 +19,15 @@ use crate::actors::child::{ChildExited, Remedy, Supervision};
 use crate::actors::generation::{Assigned, Builder, Generation, Parts, StartError, recover};
 use crate::actors::retry::Backoff;
 use crate::actors::static_tables::StaticTables;
+use crate::actors::upkeep::Upkeep;
 use crate::checkpoint::{CheckpointError, CheckpointStore, Position};
 use crate::source::kafka::{GroupEvent, KafkaError, parse_split};
 use crate::source::{PartitionId, SplitReader};
 use crate::telemetry::events::{
-    ActorExited, ExitCause, MailboxDepth, PipelineRestarting, PipelineStateChanged,
+    ActorExited, CreditLevel, ExitCause, MailboxDepth, PipelineDeclared, PipelineRestarting,
+    PipelineStateChanged,
 };
-use crate::telemetry::progress::{PipelineProgress, PipelineState};
+use crate::telemetry::progress::{PipelineProgress, PipelineState, WindowColumns};
 
 use sources::{SourceState, ask_ends, partitions_with_ends};
 
@@ -40,6 +42,21 @@ const END: Duration = Duration::from_secs(5);
 const LAST_END: Duration = Duration::from_secs(1);
 /// How long leaving a group may take: it talks to the brokers, which may be gone.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// Who a restart can be put down to, as metric labels have it: the kinds of actors, a start that
+/// failed, and the client of the brokers.
+const FAULTY: [&str; 10] = [
+    "partition_reader",
+    "watermark_tracker",
+    "operator_shard",
+    "anomaly_detector",
+    "delta_committer",
+    "sink_writer",
+    "checkpoint_writer",
+    "barrier_relay",
+    "supervisor",
+    "kafka_group",
+];
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -137,6 +154,7 @@ pub struct PipelineSupervisor {
     events: UnboundedReceiver<SupervisorEvent>,
     sources: Vec<SourceState>,
     tables: StaticTables,
+    upkeep: Option<Upkeep>,
     current: Option<Generation>,
     generations: u64,
     /// Why the generation that runs is being finished.
@@ -194,6 +212,7 @@ impl PipelineSupervisor {
             events,
             sources,
             tables,
+            upkeep: None,
             current: None,
             generations: 0,
             finishing: None,
@@ -214,7 +233,12 @@ impl PipelineSupervisor {
     /// Must be called on a thread with an actix system, which the actors' threads belong to.
     pub async fn run(mut self) -> Result<Outcome, PipelineError> {
         self.enter(PipelineState::Starting);
+        let Parts { blueprint, store, progress, .. } = &self.parts;
+        self.upkeep = Upkeep::start(blueprint, progress, store);
         let outcome = self.supervise().await;
+        if let Some(upkeep) = self.upkeep.take() {
+            upkeep.end().await;
+        }
         if let Some(generation) = self.current.take() {
             generation.end(LAST_END).await;
         }
@@ -258,6 +282,9 @@ impl PipelineSupervisor {
                 Some(SupervisorEvent::Stop) => {
                     let deadline = Instant::now() + self.parts.blueprint.settings.stop_timeout;
                     stop_by.get_or_insert(deadline);
+                    if let Some(upkeep) = &self.upkeep {
+                        upkeep.stop();
+                    }
                     self.enter(PipelineState::Stopping);
                     match &self.current {
                         Some(generation) => {
@@ -551,6 +578,14 @@ impl PipelineSupervisor {
 
     fn look_at_actors(&mut self) {
         if let Some(generation) = &self.current {
+            let credits = generation.credits();
+            CreditLevel {
+                pipeline: self.parts.progress.name(),
+                limit: credits.limit_bytes(),
+                free: credits.free_bytes(),
+                owed: credits.owed_bytes(),
+            }
+            .emit();
             for health in generation.healths() {
                 MailboxDepth {
                     pipeline: self.parts.progress.name(),
@@ -631,6 +666,13 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
                 .iter()
                 .map(|rule| (&*rule.name, &*rule.that, rule.on_violation.name())),
         );
+        // What has no windows has nothing to draw over time.
+        let has_windows = query.plan.operators.iter().any(|operator| operator.has_windows());
+        let groups = query.plan.key_columns();
+        let columns = WindowColumns::of(&query.plan.output_schema, groups.as_deref());
+        if let Some(columns) = columns.filter(|_| has_windows) {
+            progress.query(&query.name).describe_windows(columns);
+        }
     }
     for sink in &blueprint.sinks {
         progress.sink(&sink.sink).describe(sink.kind(), &sink.address());
@@ -638,6 +680,8 @@ fn declare(blueprint: &Blueprint, progress: &PipelineProgress) {
     for detector in &blueprint.detectors {
         progress.detector(&detector.name).series(0);
     }
+    let sinks: Vec<&str> = blueprint.sinks.iter().map(|sink| &*sink.sink).collect();
+    PipelineDeclared { pipeline: progress.name(), actors: &FAULTY, sinks: &sinks }.emit();
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

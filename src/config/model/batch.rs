@@ -1,5 +1,6 @@
 //! `[batch.NAME]`: tables that are recomputed on a schedule.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -40,6 +41,9 @@ pub struct BatchRunsSettings {
     /// What the catalogue calls the table. None: `<name>.batch_runs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
 }
 
 fn serialize_some_duration<S: Serializer>(

@@ -4,12 +4,14 @@
 mod batch;
 mod format;
 mod query;
+mod server;
 mod sink;
 mod source;
 mod table;
 mod test;
+mod upkeep;
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ pub use query::{
     DropDuplicates, DropWithin, ExpectationSettings, OutputMode, QuerySettings, QuerySink,
     ViolationAction,
 };
+pub use server::{ServerSettings, SqlBoxSettings, TlsSettings};
 pub use sink::{
     Compression, ConsoleSinkSettings, DeltaSinkSettings, FilesFormat, FilesSinkSettings,
     KafkaHeaders, KafkaSinkSettings, KafkaValue, MemorySinkSettings, PostgresConnection,
@@ -39,6 +42,8 @@ pub use table::{TableKind, TableSettings};
 pub use test::{
     After, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings, TestTable,
 };
+
+pub use upkeep::{UpkeepKeys, UpkeepSettings, When};
 
 use super::diagnostics::Location;
 use super::locator::Locator;
@@ -67,12 +72,18 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub server: ServerSettings,
     pub logging: LoggingSettings,
+    /// `[storage]`: options of the object stores that tables are in, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<SourceSettings>,
     /// `[tables.NAME]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSettings>,
     pub dead_letters: DeadLetterSettings,
+    /// `[upkeep]`: of every Delta table that is written. Absent: only of those that have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepKeys>,
     /// `[queries.NAME]`, in the order of the file.
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
@@ -155,17 +166,6 @@ pub struct RestartSettings {
     pub max_restarts: Option<u32>,
 }
 
-/// `[server]`: metrics, health and API over HTTP.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerSettings {
-    pub enabled: bool,
-    /// Default 127.0.0.1:9898.
-    pub listen: SocketAddr,
-    /// Must be set before `listen` may be anything but a loopback address: there is no
-    /// authentication.
-    pub allow_remote: bool,
-}
-
 /// `[logging]`
 #[derive(Clone, Debug, Serialize)]
 pub struct LoggingSettings {
@@ -188,6 +188,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table. None: `<name>.dead_letters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
@@ -224,4 +227,11 @@ pub struct DetectorSettings {
     pub sink: DeltaSinkSettings,
     #[serde(skip)]
     pub location: Location,
+}
+
+impl Settings {
+    /// The upkeep of a table with these keys of its own; `None`: it has none.
+    pub fn upkeep_of(&self, own: Option<&UpkeepKeys>) -> Option<UpkeepSettings> {
+        UpkeepKeys::over(own, self.upkeep.as_ref(), self.data_dir.join("upkeep"))
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::super::secret::{OptionValue, Secret};
 use super::super::units::serialize_duration;
 use super::format::RegistrySettings;
+use super::upkeep::UpkeepKeys;
 
 /// `type` and the keys that belong to it.
 #[derive(Clone, Debug, Serialize)]
@@ -39,8 +40,12 @@ impl SinkSettings {
 /// The keys of a sink of `type = "delta"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeltaSinkSettings {
-    /// The table's directory, relative to the working directory, or its `file://` address.
+    /// The table's directory, relative to the working directory, or its address: `file://`,
+    /// `s3://`, `abfss://`, `gs://` ...
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table: `schema.table`, or `table` in the pipeline's schema.
     /// None: after the query.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +66,9 @@ pub struct DeltaSinkSettings {
     pub checkpoint_interval: u64,
     /// Delta table properties, set when the table is created.
     pub properties: BTreeMap<String, String>,
+    /// `upkeep`: what is to be different from `[upkeep]` for this table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<UpkeepKeys>>,
 }
 
 /// `on_type_change`: a column has another type than in the table that is there.

@@ -236,10 +236,46 @@ error: the server would be open to other machines
  2 | listen = "0.0.0.0:9898"
    |          ^^^^^^^^^^^^^^
    = key: server.listen
-   = expected: a loopback address, or `allow_remote = true`
-   = help: it has no authentication: let only trusted networks reach it
+   = expected: a loopback address, a `token`, or `allow_remote = true`
+   = help: set `token = "${MILLPOND_TOKEN}"`; without a token everyone who reaches this address can read the tables
 
 1 error in the configuration
+"##,
+    );
+}
+
+#[test]
+fn a_token_that_is_too_short_and_a_host_with_a_port() {
+    rejects(
+        r##"
+[server]
+listen = "0.0.0.0:9898"
+token = "hunter2"
+hosts = ["pond.example.com:9898"]
+[server.tls]
+cert = "/no/such/file"
+[server.sql]
+max_rows = 0
+"##,
+        r##"
+error: this token cannot be used
+  --> case.toml:3:1
+   |
+ 3 | token = "***"
+   | ^^^^^
+   = key: server.token
+   = expected: 16 to 1024 letters, digits and signs without blanks, such as "${MILLPOND_TOKEN}"
+   = help: `openssl rand -hex 32` makes a good one
+
+error: invalid value "pond.example.com:9898"
+  --> case.toml:4:10
+   |
+ 4 | hosts = ["pond.example.com:9898"]
+   |          ^^^^^^^^^^^^^^^^^^^^^^^
+   = key: server.hosts
+   = expected: host names without port, such as "millpond.example.com"
+
+error: key `key` is missing
 "##,
     );
 }

@@ -18,8 +18,10 @@ mod shipped;
 mod sink_errors;
 mod source_errors;
 mod sources;
+mod storage;
 mod stream_errors;
 mod test_errors;
+mod upkeep;
 mod values;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ use super::differences;
 use super::options::DeltaOptions;
 use super::rows::{self, Committed, Shape};
 use super::table::{self, Table, ask};
+use crate::lake::TableLocation;
 use crate::source::SourceError;
 
 /// Which table it is, and how often it was changed.
@@ -29,20 +30,20 @@ impl TableVersion {
     }
 }
 
-/// The newest version of the table at `path`. Reads its log; blocks for as long as that takes.
-pub(in crate::source) fn newest(path: &str) -> Result<TableVersion, SourceError> {
-    let options = Arc::new(DeltaOptions::new(path));
+/// The newest version of the table at `location`. Reads its log; blocks for as long as that takes.
+pub(in crate::source) fn newest(location: &TableLocation) -> Result<TableVersion, SourceError> {
+    let options = Arc::new(DeltaOptions::at(location));
     ask(async { Ok(TableVersion::of(&Table::open(options)?.snapshot(None).await?)) })
 }
 
-/// All rows of the newest version of the table at `path`, as the columns of `schema`; `None` if
+/// All rows of the newest version of the table at `location`, as the columns of `schema`; `None` if
 /// that is the version `known`. Blocks for as long as that takes.
 pub(in crate::source) fn read(
-    path: &str,
+    location: &TableLocation,
     schema: &SchemaRef,
     known: Option<&TableVersion>,
 ) -> Result<Option<(TableVersion, Vec<RecordBatch>)>, SourceError> {
-    let options = Arc::new(DeltaOptions::new(path));
+    let options = Arc::new(DeltaOptions::at(location));
     ask(async {
         let table = Table::open(options)?;
         let newest = TableVersion::of(&table.snapshot(None).await?);
@@ -113,13 +114,21 @@ pub enum WholeItem {
 const AHEAD: usize = 4;
 
 impl WholeTable {
-    /// The table at `path` as of `version` (default: the newest). `time` names the column by which
+    /// The table at `location` as of `version` (default: the newest). `time` names the column by which
     /// files are put in order. Reads the table's log; blocks for as long as that takes.
     ///
     /// # Errors
     /// There is no table, or not that version of it; it cannot be read.
-    pub fn open(path: &str, version: Option<i64>, time: Option<&str>) -> Result<Self, SourceError> {
-        let options = Arc::new(DeltaOptions::new(path));
+    pub fn open(
+        location: &TableLocation,
+        version: Option<i64>,
+        time: Option<&str>,
+    ) -> Result<Self, SourceError> {
+        let path = location.uri();
+        let options = Arc::new(DeltaOptions {
+            storage_options: location.storage_options().clone(),
+            ..DeltaOptions::new(path)
+        });
         ask(async {
             let table = Table::open(options)?;
             let newest = table.snapshot(None).await?.version().cast_signed();

@@ -114,6 +114,70 @@ impl MailboxDepth<'_> {
     }
 }
 
+/// How much of the budget between readers and operators is taken: what bounds a pipeline's memory,
+/// and what makes readers wait.
+#[derive(Debug)]
+pub struct CreditLevel<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// The whole budget, in bytes.
+    pub limit: usize,
+    /// Bytes of it that are free.
+    pub free: usize,
+    /// Bytes of operators' results that are under way to sinks.
+    pub owed: usize,
+}
+
+impl CreditLevel<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { pipeline, limit, free, owed } = self;
+        trace!(pipeline, limit, free, owed, "credit level");
+        names::CREDIT_LIMIT.with([pipeline]).set(limit as f64);
+        names::CREDIT_FREE.with([pipeline]).set(free as f64);
+        names::CREDIT_OWED.with([pipeline]).set(owed as f64);
+    }
+}
+
+/// A pipeline is about to start for the first time, with these sinks.
+#[derive(Debug)]
+pub struct PipelineDeclared<'a> {
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// Its kinds of actors, those included whose faults the supervisor names.
+    pub actors: &'a [&'static str],
+    /// Its sinks, by name.
+    pub sinks: &'a [&'a str],
+}
+
+impl PipelineDeclared<'_> {
+    /// Starts the counters of what should never happen at zero, so that a rate over them sees the
+    /// first time that it does: a counter that appears with a 1 has not grown.
+    pub fn emit(self) {
+        let Self { pipeline, actors, sinks } = self;
+        debug!(pipeline, sinks = sinks.len(), "pipeline declared");
+        for actor in actors {
+            for cause in [ExitCause::Panic, ExitCause::Error, ExitCause::Stalled] {
+                names::RESTARTS.with([pipeline, actor, cause.as_str()]).increment(0);
+            }
+        }
+        for stage in ["started", "aligned", "durable", "committed", "failed"] {
+            names::EPOCHS.with([pipeline, stage]).increment(0);
+        }
+        for sink in sinks {
+            let labels = [pipeline, *sink];
+            names::SINK_COMMITS.with(labels).increment(0);
+            names::SINK_ROWS.with(labels).increment(0);
+            names::SINK_FENCED.with(labels).increment(0);
+            names::SINK_RETRYING.with(labels).set(0.0);
+            // What heals by itself, and so is tried again.
+            for reason in ["conflict", "io", "unavailable"] {
+                names::SINK_RETRIES.with([pipeline, sink, reason]).increment(0);
+            }
+        }
+    }
+}
+
 /// A pipeline failed and starts again from its last durable epoch after `backoff`.
 pub struct PipelineRestarting<'a> {
     /// The pipeline.

@@ -18,11 +18,12 @@ mod query;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
 mod webhook;
 
 pub use actors::{
-    ActorExited, ActorStarted, ConfigLoaded, ExitCause, MailboxDepth, PipelineRestarting,
-    PipelineStateChanged,
+    ActorExited, ActorStarted, ConfigLoaded, CreditLevel, ExitCause, MailboxDepth,
+    PipelineDeclared, PipelineRestarting, PipelineStateChanged,
 };
 pub use anomaly::{
     AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
@@ -42,6 +43,7 @@ pub use source::{
     ReaderMetrics, RecordRejected, SourceAssigned, SourceRevoked, TombstoneSkipped,
 };
 pub use table::{TableFailed, TableLoaded, TableRecovered};
+pub use upkeep::{UpkeepFailed, UpkeepFinished, UpkeepOutcome, UpkeepStarted};
 pub use webhook::{DeliveryOutcome, WebhookDone, WebhookRetrying, WebhookWaiting};
 
 #[cfg(test)]

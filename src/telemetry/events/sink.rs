@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::names;
-use crate::telemetry::time::millis;
+use crate::telemetry::time::{Now, millis};
 
 /// A Delta table has a new version with an epoch's rows.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl SinkCommitted<'_> {
         );
         let labels = [pipeline, sink];
         names::SINK_COMMITS.with(labels).increment(1);
+        names::SINK_COMMITTED.with(labels).set(Now::read().wall().unix_seconds());
         names::SINK_COMMIT_SECONDS.with(labels).record(took.as_secs_f64());
         names::SINK_COMMIT_ROWS.with(labels).record(rows as f64);
         names::SINK_COMMIT_FILES.with(labels).record(files as f64);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::telemetry::exporter::{recorder, render};
+use crate::telemetry::exposition::Format;
 use crate::telemetry::logging::capture;
 use crate::telemetry::names::{self, ALL, Kind};
 use crate::telemetry::progress::{
@@ -17,7 +18,7 @@ fn page(work: impl FnOnce()) -> String {
     let recorder = recorder().expect("the table is sound");
     metrics::with_local_recorder(&recorder, || {
         work();
-        render(&recorder.handle(), &[], Now::read())
+        render(&recorder.handle(), &[], Now::read(), Format::Text)
     })
 }
 
@@ -68,9 +69,30 @@ fn everything() {
     TableFailed { pipeline, table: "devices", reason: "content", error: &"line 3" }.emit();
     TableRecovered { pipeline, table: "devices" }.emit();
     TableLoaded { pipeline, table: "devices", rows: 3, bytes: 100, took: ms(2) }.emit();
+    let (table, task) = ("bronze.logs", "compact");
+    UpkeepStarted { pipeline, table, task }.emit();
+    let (outcome, error) = (UpkeepOutcome::Failed, &"disk full");
+    UpkeepFailed { pipeline, table, task, outcome, error, again_in: Some(ms(30_000)), took: ms(9) }
+        .emit();
+    UpkeepFinished {
+        pipeline,
+        table,
+        task,
+        outcome: UpkeepOutcome::Done,
+        version: Some(7),
+        files_removed: 360,
+        bytes_removed: 3_600_000,
+        files_added: 1,
+        bytes_added: 3_000_000,
+        conflicts: 2,
+        took: ms(400),
+    }
+    .emit();
     PipelineStateChanged { pipeline, from: None, to: PipelineState::Starting }.emit();
     let from = Some(PipelineState::Starting);
     PipelineStateChanged { pipeline, from, to: PipelineState::Running }.emit();
+    PipelineDeclared { pipeline, actors: &["committer"], sinks: &[sink, "silver"] }.emit();
+    CreditLevel { pipeline, limit: 1000, free: 400, owed: 20 }.emit();
     ActorStarted { pipeline, actor: "reader", member: "web-logs-0" }.emit();
     MailboxDepth { pipeline, actor: "reader", member: "web-logs-0", messages: 3 }.emit();
     SourceAssigned { pipeline, source, partitions: &partitions, assigned: 2 }.emit();
@@ -250,6 +272,13 @@ fn events_count_what_they_say() {
         ("checkpoint_epochs_total{pipeline=\"weblogs\",stage=\"failed\"}", 1.0),
         ("checkpoint_duration_seconds_sum{pipeline=\"weblogs\",phase=\"snapshot\"}", 0.005),
         ("state_groups{pipeline=\"weblogs\",query=\"traffic\",shard=\"1\"}", 30.0),
+        ("sink_retries_total{pipeline=\"weblogs\",sink=\"silver\",reason=\"conflict\"}", 0.0),
+        ("sink_fencings_total{pipeline=\"weblogs\",sink=\"silver\"}", 0.0),
+        ("checkpoint_epochs_total{pipeline=\"weblogs\",stage=\"committed\"}", 1.0),
+        ("pipeline_restarts_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"panic\"}", 0.0),
+        ("pipeline_credit_limit_bytes{pipeline=\"weblogs\"}", 1000.0),
+        ("pipeline_credit_free_bytes{pipeline=\"weblogs\"}", 400.0),
+        ("pipeline_credit_owed_bytes{pipeline=\"weblogs\"}", 20.0),
         ("sink_retries_total{pipeline=\"weblogs\",sink=\"gold\",reason=\"conflict\"}", 1.0),
         ("actor_exits_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"error\"}", 1.0),
         ("pipeline_restarts_total{pipeline=\"weblogs\",actor=\"committer\",cause=\"error\"}", 1.0),
@@ -288,6 +317,8 @@ fn events_count_what_they_say() {
     assert!(!page.contains("series=\"/b\""), "a series that is not shown any more");
     let durable = "millpond_checkpoint_durable_timestamp_seconds{pipeline=\"weblogs\"}";
     assert!(value(&page, durable).is_some_and(|at| at > 1.7e9));
+    let committed = "millpond_sink_committed_timestamp_seconds{pipeline=\"weblogs\",sink=\"gold\"}";
+    assert!(value(&page, committed).is_some_and(|at| at > 1.7e9));
 }
 
 /// Name of each family on the page with its type, help and the label names of its series.
@@ -331,7 +362,7 @@ fn every_metric_of_the_table_is_emitted_as_the_table_says() {
         names::BUILD.with(["0.1.0", "unknown"]).set(1.0);
         names::HTTP_REQUESTS.with(["/metrics", "200"]).increment(1);
         names::HTTP_SECONDS.with(["/metrics"]).record(0.001);
-        render(&recorder.handle(), &[progress], Now::read())
+        render(&recorder.handle(), &[progress], Now::read(), Format::Text)
     });
     let families = families(&page);
     for entry in ALL {
@@ -424,7 +455,7 @@ fn lines_are_lowercase_with_the_facts_as_fields() {
             panic!("no line '{message}'");
         })
     };
-    let found = find("anomaly found");
+    let found = find("anomaly opened");
     assert_eq!((&found["key"], &found["level"]), (&"203.0.113.9".into(), &"WARN".into()));
     let read = find("batch read");
     assert_eq!(read["newest_event_time"], "2023-11-14T22:13:20.500Z");

@@ -17,9 +17,10 @@ pub const LABELS: &[(&str, &str)] = &[
     ("member", "which actor of its kind: a partition, a shard, a sink; empty if there is one"),
     (
         "outcome",
-        "what became of rows at an expectation (`passed`, `warned`, `dropped`, `dead_lettered`, `failed`), \
-         of a batch run (`succeeded`, `failed`), or \
-         of a notification (`delivered`, `refused` by the receiver, `dropped` from a full queue, `expired`)",
+        "what became of it. Rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`; \
+         a run of a batch job: `succeeded`, `failed`; \
+         a notification: `delivered`, `refused` (by the receiver), `dropped` (the queue was full), `expired`; \
+         a run of upkeep: `done`, `nothing` (to do), `conflict`, `failed`, `cancelled`",
     ),
     ("partition", "partition of a source; for Kafka `topic-number`"),
     ("phase", "part of an epoch: `align`, `snapshot`, `write`, `commit`"),
@@ -44,7 +45,8 @@ pub const LABELS: &[(&str, &str)] = &[
         "state of a pipeline: `starting`, `running`, `restarting`, `stopping`, `stopped`, `failed`",
     ),
     ("status", "HTTP status code"),
-    ("table", "name of a static table in the configuration"),
+    ("table", "name of a table in the configuration"),
+    ("task", "upkeep of a table: `compact`, `zorder`, `vacuum`, `checkpoint`, `clean_log`"),
     ("version", "version of Millpond"),
     ("webhook", "name of a webhook in the configuration"),
 ];
@@ -56,6 +58,9 @@ const SHORT: &[f64] =
 const LONG: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
+/// Of upkeep, which takes minutes on large tables: 10 ms to 4 h.
+const RUNS: &[f64] =
+    &[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0];
 /// Records of a batch.
 const BATCH: &[f64] = &[1.0, 10.0, 100.0, 500.0, 1e3, 2e3, 4e3, 8e3, 16e3, 32e3, 64e3];
 /// Rows of a commit: one to 100 million.
@@ -183,6 +188,15 @@ table! {
     WATERMARK_LAG = Gauge(Unit::Seconds)
         "millpond_pipeline_watermark_lag_seconds" ["pipeline"],
         "How far the watermark lies behind the wall clock.";
+    CREDIT_LIMIT = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_limit_bytes" ["pipeline"],
+        "Bytes of batches that may be under way between readers and operators.";
+    CREDIT_FREE = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_free_bytes" ["pipeline"],
+        "Bytes of that limit that are not taken; readers wait when there are none.";
+    CREDIT_OWED = Gauge(Unit::Bytes)
+        "millpond_pipeline_credit_owed_bytes" ["pipeline"],
+        "Bytes of operators' results that sinks have not taken; readers wait above the limit.";
     OUTPUT_ROWS = Counter(Unit::Count("rows"))
         "millpond_query_output_rows_total" ["pipeline", "query"],
         "Rows that the query handed to its sinks.";
@@ -284,6 +298,9 @@ table! {
     SINK_COMMIT_SECONDS = Histogram(Unit::Seconds)
         "millpond_sink_commit_duration_seconds" ["pipeline", "sink"] in LONG,
         "Time that a commit took.";
+    SINK_COMMITTED = Gauge(Unit::UnixSeconds)
+        "millpond_sink_committed_timestamp_seconds" ["pipeline", "sink"],
+        "When the sink last committed rows.";
     SINK_COMMIT_ROWS = Histogram(Unit::Count("rows"))
         "millpond_sink_commit_rows" ["pipeline", "sink"] in ROWS,
         "Rows of a commit.";
@@ -314,6 +331,38 @@ table! {
     SINK_FENCED = Counter(Unit::Count("fencings"))
         "millpond_sink_fencings_total" ["pipeline", "sink"],
         "Commits refused because another daemon had committed the same input.";
+
+    // Upkeep of tables.
+    UPKEEP_RUNS = Counter(Unit::Count("runs"))
+        "millpond_upkeep_runs_total" ["pipeline", "table", "task", "outcome"],
+        "Runs of the table's upkeep.";
+    UPKEEP_SECONDS = Histogram(Unit::Seconds)
+        "millpond_upkeep_duration_seconds" ["pipeline", "table", "task"] in RUNS,
+        "Time that a run of the table's upkeep took.";
+    UPKEEP_FINISHED = Gauge(Unit::UnixSeconds)
+        "millpond_upkeep_finished_timestamp_seconds" ["pipeline", "table", "task"],
+        "When the task was last done, or found that there was nothing to do.";
+    UPKEEP_RUNNING = Gauge(Unit::Flag("running"))
+        "millpond_upkeep_running" ["pipeline", "table", "task"],
+        "Whether the task is being done.";
+    UPKEEP_FAILING = Gauge(Unit::Flag("failing"))
+        "millpond_upkeep_failing" ["pipeline", "table", "task"],
+        "Whether the task's last run failed.";
+    UPKEEP_REMOVED_FILES = Counter(Unit::Count("files"))
+        "millpond_upkeep_removed_files_total" ["pipeline", "table", "task"],
+        "Files taken out of the table (compact, zorder), or removed (vacuum, clean_log).";
+    UPKEEP_REMOVED_BYTES = Counter(Unit::Bytes)
+        "millpond_upkeep_removed_bytes_total" ["pipeline", "table", "task"],
+        "Bytes of the files taken out of the table or removed.";
+    UPKEEP_ADDED_FILES = Counter(Unit::Count("files"))
+        "millpond_upkeep_added_files_total" ["pipeline", "table", "task"],
+        "Files that took the place of others.";
+    UPKEEP_ADDED_BYTES = Counter(Unit::Bytes)
+        "millpond_upkeep_added_bytes_total" ["pipeline", "table", "task"],
+        "Bytes of the files that took the place of others.";
+    UPKEEP_CONFLICTS = Counter(Unit::Count("conflicts"))
+        "millpond_upkeep_conflicts_total" ["pipeline", "table", "task"],
+        "Files that were rewritten in vain, because others had changed them meanwhile.";
 
     // Actors and pipelines.
     ACTOR_STARTS = Counter(Unit::Count("starts"))

@@ -7,6 +7,7 @@
 
 mod anomaly;
 mod batch;
+mod history;
 mod query;
 mod rates;
 mod readiness;
@@ -14,7 +15,10 @@ mod report;
 mod sink;
 mod source;
 mod table;
+mod upkeep;
+mod windows;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -25,6 +29,7 @@ use serde::Serialize;
 
 pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
 pub use batch::BatchProgress;
+pub use history::{EpochReport, LetterNote, LetterReport, RestartReport, ShownBytes};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
 pub use report::{
@@ -35,8 +40,11 @@ pub use report::{
 pub use sink::SinkProgress;
 pub use source::{PartitionProgress, SourceProgress};
 pub use table::TableProgress;
+pub use upkeep::{LastRunReport, RunningReport, UpkeepProgress, UpkeepReport};
+pub use windows::{SeriesReport, WindowColumns, WindowsReport};
 
 use anomaly::Anomalies;
+use history::{EPOCHS, FAULTS, push_bounded};
 use source::{Maybe, sum_known};
 
 use super::events::CheckpointAge;
@@ -111,6 +119,7 @@ pub struct PipelineProgress {
     detectors: Members<DetectorProgress>,
     batch: Members<BatchProgress>,
     anomalies: Anomalies,
+    upkeep: Members<UpkeepProgress>,
 }
 
 #[derive(Debug)]
@@ -119,6 +128,8 @@ struct Life {
     fault: Option<FaultReport>,
     /// The generation that runs has had its first fault; later ones are its consequences.
     faulted: bool,
+    /// The last faults, the newest first.
+    restarts: VecDeque<RestartReport>,
 }
 
 #[derive(Debug)]
@@ -134,6 +145,8 @@ struct Checkpoint {
     segments: u64,
     failed: u64,
     error: Option<String>,
+    /// The last epochs, the newest first.
+    recent: VecDeque<EpochReport>,
 }
 
 /// Named parts in the order they were added.
@@ -174,7 +187,12 @@ impl PipelineProgress {
             started: now,
             restarts: AtomicU64::new(0),
             watermark: Maybe::none(),
-            life: Mutex::new(Life { state: PipelineState::Starting, fault: None, faulted: false }),
+            life: Mutex::new(Life {
+                state: PipelineState::Starting,
+                fault: None,
+                faulted: false,
+                restarts: VecDeque::new(),
+            }),
             checkpoint: Mutex::new(Checkpoint {
                 limit: CHECKPOINT_LIMIT,
                 durable: None,
@@ -185,6 +203,7 @@ impl PipelineProgress {
                 segments: 0,
                 failed: 0,
                 error: None,
+                recent: VecDeque::new(),
             }),
             sources: Members::new(),
             tables: Members::new(),
@@ -193,6 +212,7 @@ impl PipelineProgress {
             detectors: Members::new(),
             batch: Members::new(),
             anomalies: Anomalies::default(),
+            upkeep: Members::new(),
         })
     }
 
@@ -209,6 +229,11 @@ impl PipelineProgress {
     /// The static table of this name, added if it is new. Keep the handle.
     pub fn table(&self, name: &str) -> Arc<TableProgress> {
         self.tables.get_or_add(name, || TableProgress::new(name))
+    }
+
+    /// The progress of one task of a table's upkeep, made if it is new.
+    pub fn upkeep(&self, table: &str, task: &'static str) -> Arc<UpkeepProgress> {
+        self.upkeep.get_or_add(&format!("{table}/{task}"), || UpkeepProgress::new(table, task))
     }
 
     /// The batch job of this name, added if it is new. Keep the handle.
@@ -239,7 +264,13 @@ impl PipelineProgress {
     /// Puts it in a state; returns the one it was in, for
     /// [`super::events::PipelineStateChanged`].
     pub fn set_state(&self, state: PipelineState) -> PipelineState {
-        std::mem::replace(&mut lock(&self.life).state, state)
+        let mut life = lock(&self.life);
+        if state == PipelineState::Running
+            && let Some(restart) = life.restarts.front_mut()
+        {
+            restart.running_at.get_or_insert_with(|| Now::read().wall());
+        }
+        std::mem::replace(&mut life.state, state)
     }
 
     /// A new generation of actors begins: partitions, state sizes and open sinks are told anew,
@@ -262,7 +293,40 @@ impl PipelineProgress {
         }
         life.faulted = true;
         life.fault = Some(FaultReport { actor: actor.to_owned(), error: error.to_owned(), at });
+        let restart =
+            RestartReport { actor: actor.into(), error: error.into(), at, running_at: None };
+        push_bounded(&mut life.restarts, restart, FAULTS);
         true
+    }
+
+    /// The last faults, the newest first: what the pipeline was restarted for, or ended by.
+    pub fn restarts(&self) -> Vec<RestartReport> {
+        lock(&self.life).restarts.iter().cloned().collect()
+    }
+
+    /// The last epochs, the newest first.
+    pub fn epochs(&self) -> Vec<EpochReport> {
+        lock(&self.checkpoint).recent.iter().cloned().collect()
+    }
+
+    /// The last dead letters of all sources, the newest first.
+    pub fn letters(&self) -> Vec<LetterReport> {
+        let mut letters: Vec<LetterReport> =
+            self.sources.list().iter().flat_map(|source| source.letters()).collect();
+        letters.sort_by_key(|letter| std::cmp::Reverse(letter.at));
+        letters
+    }
+
+    /// One column of the last windows of a query as time series, at most `series` of them; without
+    /// a column the first. `None` if there is no such query, it has no windows, or no such column.
+    pub fn windows(
+        &self,
+        query: &str,
+        column: Option<&str>,
+        series: usize,
+    ) -> Option<WindowsReport> {
+        let query = lock(&self.queries.0).get(query).cloned()?;
+        query.windows(column, series)
     }
 
     /// The pipeline is being restarted.
@@ -322,6 +386,16 @@ impl PipelineProgress {
         checkpoint.bytes = bytes;
         checkpoint.segments = segments;
         checkpoint.error = None;
+        let epoch = EpochReport {
+            number: Some(number),
+            at: now.wall(),
+            duration_ms: DurationReport { commit: None, ..checkpoint.durations },
+            bytes,
+            segments,
+            committed: false,
+            error: None,
+        };
+        push_bounded(&mut checkpoint.recent, epoch, EPOCHS);
     }
 
     /// Every sink has committed epoch `number`, `commit` after it became durable.
@@ -329,6 +403,10 @@ impl PipelineProgress {
         let mut checkpoint = lock(&self.checkpoint);
         checkpoint.committed = Some(number);
         checkpoint.durations.commit = Some(millis(commit));
+        if let Some(epoch) = checkpoint.recent.iter_mut().find(|e| e.number == Some(number)) {
+            epoch.committed = true;
+            epoch.duration_ms.commit = Some(millis(commit));
+        }
     }
 
     /// An epoch was given up.
@@ -336,6 +414,16 @@ impl PipelineProgress {
         let mut checkpoint = lock(&self.checkpoint);
         checkpoint.failed += 1;
         checkpoint.error = Some(error.to_owned());
+        let epoch = EpochReport {
+            number: None,
+            at: Now::read().wall(),
+            duration_ms: DurationReport::default(),
+            bytes: 0,
+            segments: 0,
+            committed: false,
+            error: Some(error.into()),
+        };
+        push_bounded(&mut checkpoint.recent, epoch, EPOCHS);
     }
 
     /// Whether some sink waits for a fault to heal.
@@ -437,6 +525,7 @@ impl PipelineProgress {
             batch: self.batch.list().iter().map(|job| job.report()).collect(),
             open_anomalies: self.anomalies.open(),
             recent_anomalies: self.anomalies.recent(),
+            upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),
         }
     }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
+
 use super::rates::Rates;
 use super::report::{EventTimeReport, ExpectationReport, QueryReport, StateReport};
 use super::source::Maybe;
+use super::windows::{WindowColumns, WindowHistory, WindowsReport};
 use crate::telemetry::lock;
 use crate::telemetry::time::Now;
 
@@ -25,6 +28,7 @@ pub struct QueryProgress {
     state: Mutex<BTreeMap<usize, ShardState>>,
     /// In the order of the configuration.
     expectations: Mutex<Vec<ExpectationReport>>,
+    windows: WindowHistory,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +61,7 @@ impl QueryProgress {
             watermark: Maybe::none(),
             state: Mutex::default(),
             expectations: Mutex::default(),
+            windows: WindowHistory::default(),
         }
     }
 
@@ -96,6 +101,21 @@ impl QueryProgress {
             rule.num_passed_rows += passed;
             rule.num_violating_rows += violated;
         }
+    }
+
+    /// Which of its columns make a chart of its windows, if some do. The first call counts.
+    pub fn describe_windows(&self, columns: WindowColumns) {
+        self.windows.describe(columns);
+    }
+
+    /// Looks at rows of its output, for the chart of its windows. Costs nothing where there is
+    /// none, else one pass over a column.
+    pub fn observe(&self, rows: &RecordBatch) {
+        self.windows.observe(rows);
+    }
+
+    pub(super) fn windows(&self, column: Option<&str>, series: usize) -> Option<WindowsReport> {
+        self.windows.report(&self.name, column, series)
     }
 
     /// It handed `rows` to its sinks.
@@ -165,6 +185,7 @@ impl QueryProgress {
             fingerprint: Arc::clone(&about.fingerprint),
             output_mode: Arc::clone(&about.mode),
             sql: Arc::clone(&about.sql),
+            window_columns: self.windows.columns(),
             num_output_rows: output,
             output_rows_per_second: rate,
             event_time: EventTimeReport {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::PipelineState;
 use super::anomaly::AnomalySummary;
 use super::readiness::Readiness;
+use super::upkeep::UpkeepReport;
 use crate::telemetry::time::EventTime;
 
 /// Where a pipeline stands.
@@ -62,6 +63,8 @@ pub struct PipelineReport {
     pub sinks: Vec<SinkReport>,
     /// Its detectors.
     pub detectors: Vec<DetectorReport>,
+    /// The upkeep of its tables: one entry for each scheduled task.
+    pub upkeep: Vec<UpkeepReport>,
     /// Its batch jobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batch: Vec<BatchReport>,
@@ -225,6 +228,8 @@ pub struct QueryReport {
     pub output_mode: Arc<str>,
     /// Its SQL.
     pub sql: Arc<str>,
+    /// The columns of its windows that can be had as time series; empty if it has none.
+    pub window_columns: Vec<Arc<str>>,
     /// Rows handed to its sinks.
     pub num_output_rows: u64,
     /// The same per second, over the last ten.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use super::history::{LetterNote, LetterReport, RecentLetters};
 use super::rates::Rates;
 use super::report::{EventTimeReport, PartitionReport, SourceReport};
 use crate::telemetry::lock;
@@ -66,6 +67,7 @@ pub struct SourceProgress {
     rates: Rates<3>,
     dead_letters: Mutex<BTreeMap<&'static str, u64>>,
     partitions: Mutex<BTreeMap<Arc<str>, Arc<PartitionProgress>>>,
+    letters: RecentLetters,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ impl SourceProgress {
             rates: Rates::new(now.instant),
             dead_letters: Mutex::default(),
             partitions: Mutex::default(),
+            letters: RecentLetters::default(),
         }
     }
 
@@ -143,6 +146,15 @@ impl SourceProgress {
     /// A record went to the dead letters, for a reason out of the codec's fixed list.
     pub fn rejected(&self, reason: &'static str) {
         *lock(&self.dead_letters).entry(reason).or_default() += 1;
+    }
+
+    /// The record that went there, to be shown for a while.
+    pub fn letter(&self, letter: &LetterNote<'_>) {
+        self.letters.push(&self.name, letter, Now::read().wall());
+    }
+
+    pub(super) fn letters(&self) -> Vec<LetterReport> {
+        self.letters.list()
     }
 
     /// `records` without a payload were passed over.

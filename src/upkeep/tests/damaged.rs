@@ -67,6 +67,10 @@ fn source(path: &str) -> String {
         if taken.finished {
             return "fine".into();
         }
+        // What may heal is tried again and again, and shown meanwhile.
+        if let Some(trouble) = source.trouble() {
+            return trouble;
+        }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }

@@ -15,7 +15,7 @@ use crate::lake::testing::{schema, shown, spec};
 use crate::lake::{Add, LakeTable, TableLocation, TableSpec};
 use crate::sink::delta::DeltaWriter;
 
-pub(super) fn columns() -> SchemaRef {
+pub(crate) fn columns() -> SchemaRef {
     schema(&[
         ("id", DataType::Int64, false),
         ("name", DataType::Utf8, true),
@@ -24,7 +24,7 @@ pub(super) fn columns() -> SchemaRef {
 }
 
 /// A table with its writer; commits go the way of the sink.
-pub(super) struct Written {
+pub(crate) struct Written {
     pub table: LakeTable,
     pub writer: DeltaWriter,
     pub location: TableLocation,
@@ -79,7 +79,7 @@ impl Written {
 }
 
 /// The names of the log's files.
-pub(super) fn log(dir: &Path) -> Vec<String> {
+pub(crate) fn log(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir.join("table/_delta_log"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -268,3 +268,34 @@ async fn restore_goes_back_and_says_how_far_it_can() {
     let error = restore(&written.location, long_ago, &NoProgress).await.unwrap_err();
     assert!(error.is_usage() && error.to_string().contains("oldest version"), "{error}");
 }
+
+#[tokio::test]
+async fn a_table_that_runs_for_long_has_few_files_and_a_short_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut written = Written::new(dir.path(), |_| {}).await;
+    let hourly = OptimizeOptions {
+        selection: crate::upkeep::Selection::Worthwhile {
+            min_files: 8,
+            settle: std::time::Duration::ZERO,
+        },
+        threads: 1,
+        ..Default::default()
+    };
+    let (mut appended, mut rewritten) = (0u64, 0u64);
+    for hour in 0..12 {
+        for _ in 0..40 {
+            written.append(20, &["a"]).await;
+            appended += 20;
+        }
+        let done = optimize(&written.location, hourly.clone(), &NoProgress).await.unwrap();
+        assert_eq!(done.conflicts, 0, "hour {hour}");
+        rewritten += done.rows;
+        let detail = detail(&written.location).await.unwrap();
+        assert_eq!(detail.num_rows, appended);
+        assert!(detail.num_files <= 12, "{} files after hour {hour}", detail.num_files);
+        let since = detail.version - detail.checkpoint_version.unwrap_or(0);
+        assert!(since <= 11, "a reader has {since} commits to read");
+    }
+    assert!(rewritten < appended * 5, "rows were written again {} times", rewritten / appended);
+    assert!(written.rows().await.contains(&format!(" {appended} ")));
+}

@@ -9,13 +9,24 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 const REQUIREMENTS: &str = include_str!("../py/requirements.txt");
+/// The servers and the readers of the tests of object stores; apart, since only those need them.
+const STORES: &str = include_str!("../py/requirements-stores.txt");
 
 /// The directory of the virtual environment. The first caller on the machine makes it, others
 /// wait for that one; a test that cannot have it fails.
 pub fn environment() -> PathBuf {
+    environment_of(REQUIREMENTS)
+}
+
+/// As [`environment`], with object stores and with more readers.
+pub fn environment_with_stores() -> PathBuf {
+    environment_of(STORES)
+}
+
+fn environment_of(requirements: &str) -> PathBuf {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(base).expect("a directory for the tests' Python environment");
-    let venv = base.join(format!("python-{:08x}", crc32fast::hash(REQUIREMENTS.as_bytes())));
+    let venv = base.join(format!("python-{:08x}", crc32fast::hash(requirements.as_bytes())));
     let lock = File::create(base.join("python.lock")).expect("a lock file");
     // SAFETY: the descriptor is open; flock touches nothing else. Closing the file unlocks it.
     let locked = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
@@ -30,7 +41,7 @@ pub fn environment() -> PathBuf {
         "python3 -m venv (Debian: python3-venv)",
     );
     let list = base.join("requirements.txt");
-    fs::write(&list, REQUIREMENTS).expect("the list of requirements");
+    fs::write(&list, requirements).expect("the list of requirements");
     run(
         Command::new(venv.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -55,8 +66,13 @@ fn run(command: &mut Command, what: &str) {
 
 /// Runs a script of `tests/it/py` with `input` on its standard input and reads what it prints.
 pub fn script(name: &str, input: &Value) -> Value {
+    script_in(&environment(), name, input)
+}
+
+/// As [`script`], in an environment of choice.
+pub fn script_in(environment: &Path, name: &str, input: &Value) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/py").join(name);
-    let mut child = Command::new(environment().join("bin/python"))
+    let mut child = Command::new(environment.join("bin/python"))
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -155,7 +155,11 @@ fn a_table_that_is_away_for_a_while_is_waited_for() {
     std::fs::rename(&away, place.path()).unwrap();
     reader.until(|seen| seen.next == position(2, 0));
     assert_eq!(reader.seen.ids(), [0, 1]);
-    assert_eq!(reader.source.trouble(), None);
+    // The rows may be here a moment before the word that all is well.
+    while reader.source.trouble().is_some() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
 }
 
 #[test]
