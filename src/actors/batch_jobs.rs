@@ -71,10 +71,9 @@ impl BatchJobs {
             retries: job.retries,
         });
         let log = settings.batch_runs.enabled.then(|| {
-            let runs = &settings.batch_runs;
             RunLog::new(TableSpec {
-                storage_options: runs.storage.clone(),
-                ..TableSpec::new(&runs.path, runs_schema())
+                storage_options: settings.batch_runs.storage.clone(),
+                ..TableSpec::new(&settings.batch_runs.path, runs_schema())
             })
         });
         let session = Session::new(Catalog::of(settings))?;

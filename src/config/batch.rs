@@ -72,6 +72,7 @@ pub(crate) fn runs(section: &Section<'_>, data_dir: &Path) -> BatchRunsSettings 
     let settings = BatchRunsSettings {
         enabled: section.boolean("enabled", true),
         path,
+        storage: storage::of_table(section),
         table: sink::table_name(section),
         storage: storage::of_table(section),
     };

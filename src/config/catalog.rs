@@ -95,8 +95,13 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let name = runs.table.as_deref().and_then(|name| TableName::parse(name, pipeline).ok());
         let name = name.unwrap_or_else(|| TableName::of(pipeline, "batch_runs"));
         let key = ["batch_runs", "table"].map(str::to_owned).to_vec();
-        let by = Some("runs of batch jobs".to_owned());
-        add(name, (&runs.path, &runs.storage), TableKind::Sink, by, key);
+        add(
+            name,
+            (&runs.path, &runs.storage),
+            TableKind::Sink,
+            Some("runs of batch jobs".to_owned()),
+            key,
+        );
     }
     for table in settings.tables.iter().filter(|t| t.kind == model::TableKind::Delta) {
         let name = TableName::of(pipeline, &table.name);

@@ -53,7 +53,10 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
         return Ok(table);
     }
     match table.load_version(wanted).await {
-        Ok(()) => Ok(table),
+        Ok(()) => {
+            existing.snapshot(table.version()).await?;
+            Ok(table)
+        }
         // A commit that is gone is a fault of the log only if it should be there.
         Err(_) if earliest(&table.log_store(), newest).await? > wanted => Err(wrong(
             "its log was cleaned up (delta.logRetentionDuration); DESCRIBE HISTORY lists what is \
