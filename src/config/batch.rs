@@ -74,7 +74,6 @@ pub(crate) fn runs(section: &Section<'_>, data_dir: &Path) -> BatchRunsSettings 
         path,
         storage: storage::of_table(section),
         table: sink::table_name(section),
-        storage: storage::of_table(section),
     };
     section.finish();
     settings

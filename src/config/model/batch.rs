@@ -44,9 +44,6 @@ pub struct BatchRunsSettings {
     /// What the catalogue calls the table. None: `<name>.batch_runs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// `storage`, over `[storage]`: options of its object store, never credentials.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub storage: BTreeMap<String, String>,
 }
 
 fn serialize_some_duration<S: Serializer>(
