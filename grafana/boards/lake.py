@@ -136,6 +136,30 @@ def lake():
                             "[$__rate_interval]))", "{{table}} added"), w=8, bars=True),
             ),
             row(
+                "Batch jobs",
+                table(
+                    "Batch jobs", "Tables that are computed anew on a schedule, one row a job.",
+                    [("Last success", "s"), ("Runs", "short"), ("Failed", "short"),
+                     ("Rows written", "short")],
+                    [
+                        query("min by (pipeline, batch) (time() - "
+                              f"millpond_batch_succeeded_timestamp_seconds{{{tables}}})"),
+                        query(f"sum by (pipeline, batch) (millpond_batch_runs_total{{{tables}}})"),
+                        query("sum by (pipeline, batch) "
+                              f'(millpond_batch_runs_total{{{tables}, outcome="failed"}})'),
+                        query("sum by (pipeline, batch) "
+                              f"(millpond_batch_written_rows_total{{{tables}}})"),
+                    ],
+                    by=["pipeline", "batch"], w=14),
+                lines("Time of a run", "Mean, by job, with all its attempts.", "s",
+                      query("sum by (batch) "
+                            f"(rate(millpond_batch_run_duration_seconds_sum{{{tables}}}"
+                            "[$__rate_interval])) / sum by (batch) "
+                            f"(rate(millpond_batch_run_duration_seconds_count{{{tables}}}"
+                            "[$__rate_interval]))", "{{batch}}"), w=10),
+                collapsed=True,
+            ),
+            row(
                 "Static tables",
                 lines("Rows", "Held in memory, by table.", "short",
                       query(f"max by (table) (millpond_table_rows{{{tables}}})", "{{table}}"), w=8),

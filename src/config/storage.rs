@@ -85,8 +85,19 @@ pub(crate) fn inherit(settings: &mut Settings) {
     for detector in &mut settings.detectors {
         delta(&mut detector.sink);
     }
+    for sink in &mut settings.alerts.sinks {
+        if let SinkSettings::Delta(sink) = &mut sink.settings {
+            delta(sink);
+        }
+    }
     if is_remote(&settings.dead_letters.path) {
         fill(&mut settings.dead_letters.storage);
+    }
+    for job in &mut settings.batch {
+        delta(&mut job.sink);
+    }
+    if is_remote(&settings.batch_runs.path) {
+        fill(&mut settings.batch_runs.storage);
     }
     for source in &mut settings.sources {
         if let SourceKind::Delta(source) = &mut source.kind

@@ -149,6 +149,23 @@ pub(super) fn query_sinks(
                         ));
                     }
                 }
+                let zorder_by = delta.upkeep.as_ref().and_then(|upkeep| upkeep.zorder_by.as_ref());
+                for column in zorder_by.into_iter().flatten() {
+                    let wrong = match find_column(&plan.output_schema, column) {
+                        Err(help) => {
+                            Some((format!("the query's output has no column '{column}'"), help))
+                        }
+                        Ok(_) if delta.partition_by.contains(column) => {
+                            let message = format!("the table is partitioned by '{column}'");
+                            let help = "every file has one value of it already: leave it out";
+                            Some((message, Some(help.to_owned())))
+                        }
+                        Ok(_) => None,
+                    };
+                    if let Some((message, help)) = wrong {
+                        errors.push(settings.error_at_sink(query, place, "upkeep", message, help));
+                    }
+                }
                 let table = table_spec(delta, plan.output_schema.clone());
                 match plan.mode {
                     OutputMode::Update if plan.is_aggregated() => {
