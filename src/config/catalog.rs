@@ -78,6 +78,14 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let key = ["detectors", detectors[0], "sink", "table"].map(str::to_owned).to_vec();
         add(name, (&delta.path, &delta.storage), TableKind::Anomalies, by, key);
     }
+    for sink in &settings.alerts.sinks {
+        let SinkSettings::Delta(delta) = &sink.settings else { continue };
+        let name = given(delta, pipeline)
+            .unwrap_or_else(|| TableName::of(pipeline, &format!("alerts_{}", sink.name)));
+        let by = Some(format!("alerts {}", sink.name));
+        let key = ["alerts", "sinks", &sink.name, "table"].map(str::to_owned).to_vec();
+        add(name, (&delta.path, &delta.storage), TableKind::Anomalies, by, key);
+    }
     let letters = &settings.dead_letters;
     if letters.enabled {
         let name = letters.table.as_deref().and_then(|name| TableName::parse(name, pipeline).ok());

@@ -262,6 +262,20 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
             kind: Kind::Table,
         });
     }
+    for sink in &settings.alerts.sinks {
+        let (path, kind) = match &sink.settings {
+            SinkSettings::Delta(delta) => (&delta.path, Kind::Table),
+            SinkSettings::Files(files) => (&files.path, Kind::Files),
+            _ => continue,
+        };
+        writers.push(Writer {
+            what: format!("the alerts `{}`", sink.name),
+            path: normal(path),
+            key: path_of(&["alerts", "sinks", &sink.name, "path"]),
+            detector: None,
+            kind,
+        });
+    }
     if settings.dead_letters.enabled {
         writers.push(Writer {
             what: "the dead letters".to_owned(),
