@@ -70,10 +70,12 @@ impl BatchJobs {
             schedule: job.schedule.as_deref().and_then(|text| Schedule::parse(text).ok()),
             retries: job.retries,
         });
-        let log = settings
-            .batch_runs
-            .enabled
-            .then(|| RunLog::new(TableSpec::new(&settings.batch_runs.path, runs_schema())));
+        let log = settings.batch_runs.enabled.then(|| {
+            RunLog::new(TableSpec {
+                storage_options: settings.batch_runs.storage.clone(),
+                ..TableSpec::new(&settings.batch_runs.path, runs_schema())
+            })
+        });
         let session = Session::new(Catalog::of(settings))?;
         Self::new(jobs.collect(), log, session, progress.clone()).map(Some)
     }

@@ -51,7 +51,6 @@ pub mod error_rate;
 pub mod ewma;
 pub mod exposed;
 pub mod level;
-pub mod level;
 pub mod level_change;
 pub mod lifecycle;
 pub mod median_mad;

@@ -124,7 +124,9 @@ mod tests {
     #[test]
     fn defaults_are_in_range_and_every_field_is_described() {
         for kind in DetectorSpec::KINDS {
-            let spec = DetectorSpec::from_parameters(kind, &toml::Table::new()).unwrap();
+            // The one kind that is nothing without a parameter.
+            let least = if *kind == "static_threshold" { "upper = 1.5" } else { "" };
+            let spec = DetectorSpec::from_parameters(kind, &table(least)).unwrap();
             assert_eq!(spec.kind(), *kind);
             let written = toml::Table::try_from(&spec).unwrap();
             let fields = DetectorSpec::fields(kind).unwrap();
@@ -178,6 +180,19 @@ mod tests {
         );
         assert!(matches!(error("ratio_to_mean", "scope = \"each\""), SpecError::Value { .. }));
         assert!(matches!(error("ratio_to_mean", "ratio = nan"), SpecError::Value { .. }));
+        assert_eq!(
+            error("static_threshold", "").to_string(),
+            "parameter \"upper\" of static_threshold: expected a number (or \"lower\", or both), \
+             found neither"
+        );
+        assert!(matches!(
+            error("static_threshold", "upper = 1\nlower = 2"),
+            SpecError::Value { .. }
+        ));
+        assert!(matches!(
+            error("seasonal", "time_zone = \"Atlantis\""),
+            SpecError::Value { key, .. } if key == "time_zone"
+        ));
         assert!(matches!(error("traffic_spike", "max_series = -1"), SpecError::Value { .. }));
         assert!(matches!(error("traffic_spike", "warm_up = 2.5"), SpecError::Value { .. }));
         assert!(matches!(error("traffic_spike", "kind = \"x\""), SpecError::Key { .. }));

@@ -3,7 +3,7 @@
 //!
 //! The novelty of a value is the distance to the nearest of those before it, over their range: the
 //! simplest conformity measure of a nearest-neighbour detector (V. Hautamäki, I. Kärkkäinen and
-//! P. Fränti, "Outlier detection using k-nearest neighbour graph", ICPR 2004; A. Burnaev and
+//! P. Fränti, "Outlier detection using k-nearest neighbour graph", ICPR 2004; E. Burnaev and
 //! V. Ishimtsev, "Conformalized density- and distance-based anomaly detection in time-series data",
 //! 2016). Kept exactly it takes all of the last N values; here one that is within a 256th of the
 //! range of a point only refreshes that point, so that 256 points stand for any number of values.

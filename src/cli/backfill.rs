@@ -81,7 +81,7 @@ pub fn execute(blueprint: &Blueprint, args: &BackfillArgs) -> ExitCode {
         eprintln!("error: {text}");
         ExitCode::from(USAGE)
     };
-    let (plans, relations, spec) = match prepare(blueprint, args) {
+    let Prepared { plans, relations, spec } = match prepare(blueprint, args) {
         Ok(prepared) => prepared,
         Err(text) => return wrong(text),
     };
@@ -113,10 +113,15 @@ pub fn execute(blueprint: &Blueprint, args: &BackfillArgs) -> ExitCode {
     }
 }
 
-fn prepare(
-    blueprint: &Blueprint,
-    args: &BackfillArgs,
-) -> Result<(Vec<Arc<QueryPlan>>, Vec<Relation>, TableSpec), String> {
+/// What a backfill computes, from what, and into which table.
+struct Prepared {
+    /// The query's, behind those of the queries it reads.
+    plans: Vec<Arc<QueryPlan>>,
+    relations: Vec<Relation>,
+    spec: TableSpec,
+}
+
+fn prepare(blueprint: &Blueprint, args: &BackfillArgs) -> Result<Prepared, String> {
     let wanted = args.query.as_deref().unwrap_or_default();
     let names = || blueprint.queries.iter().map(|query| &*query.name);
     let place = blueprint.queries.iter().position(|query| *query.name == *wanted);
@@ -203,7 +208,7 @@ fn prepare(
     if let Some(read) = relations.iter().find(|relation| same(relation)) {
         return Err(format!("'{}' would be read from the table that is written", read.name));
     }
-    Ok((plans, relations, spec))
+    Ok(Prepared { plans, relations, spec })
 }
 
 /// The streams that a plan reads, each once.

@@ -9,6 +9,7 @@ use super::names::check_name;
 use super::section::Section;
 use super::sink;
 use super::source::DAY;
+use super::storage;
 use super::text::TextLocation;
 
 /// Only what has errors comes back as nothing.
@@ -71,6 +72,7 @@ pub(crate) fn runs(section: &Section<'_>, data_dir: &Path) -> BatchRunsSettings 
     let settings = BatchRunsSettings {
         enabled: section.boolean("enabled", true),
         path,
+        storage: storage::of_table(section),
         table: sink::table_name(section),
     };
     section.finish();

@@ -88,14 +88,20 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let name = given(&job.sink, pipeline).unwrap_or_else(|| TableName::of(pipeline, &job.name));
         let by = Some(format!("batch {}", job.name));
         let key = ["batch", &job.name, "sink", "table"].map(str::to_owned).to_vec();
-        add(name, &job.sink.path, TableKind::Sink, by, key);
+        add(name, (&job.sink.path, &job.sink.storage), TableKind::Sink, by, key);
     }
     let runs = &settings.batch_runs;
     if runs.enabled && !settings.batch.is_empty() {
         let name = runs.table.as_deref().and_then(|name| TableName::parse(name, pipeline).ok());
         let name = name.unwrap_or_else(|| TableName::of(pipeline, "batch_runs"));
         let key = ["batch_runs", "table"].map(str::to_owned).to_vec();
-        add(name, &runs.path, TableKind::Sink, Some("runs of batch jobs".to_owned()), key);
+        add(
+            name,
+            (&runs.path, &runs.storage),
+            TableKind::Sink,
+            Some("runs of batch jobs".to_owned()),
+            key,
+        );
     }
     for table in settings.tables.iter().filter(|t| t.kind == model::TableKind::Delta) {
         let name = TableName::of(pipeline, &table.name);

@@ -12,6 +12,7 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod alerts;
 mod batch;
 mod catalog;
 mod checks;
@@ -52,21 +53,22 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchJobSettings, BatchRunsSettings, BatchSettings,
-    CheckpointSettings, Compression, ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode,
-    DeadLetterSettings, DebeziumFormat, DebeziumPayload, DecimalSetting, DeltaSinkSettings,
-    DeltaSourceSettings, DeltaStart, DetectorSettings, DropDuplicates, DropWithin,
-    ExpectationSettings, FileCompression, FileOrder, FilesFormat, FilesSettings, FilesSinkSettings,
-    FormatSettings, Framing, JsonFormat, JsonSchemaFormat, KafkaHeaders, KafkaSettings,
-    KafkaSinkSettings, KafkaValue, LogFormat, LoggingSettings, MemorySettings, MemorySinkSettings,
-    MetadataColumn, MetadataField, OutputMode, PostgresConnection, PostgresMode,
-    PostgresSinkSettings, PostgresTls, ProtobufFormat, ProtobufOrigin, QuerySettings, QuerySink,
-    RateSettings, RegistryAuth, RegistrySettings, RestartSettings, SchemaOrigin, ServerSettings,
-    Settings, SinkSettings, SocketSettings, SourceKind, SourceSettings, SqlBoxSettings,
-    StartOffset, StartPosition, TableKind, TableSettings, TestBatch, TestExpectation, TestInput,
-    TestRecords, TestRow, TestSettings, TestTable, TextCompression, TimeSettings, TimestampSetting,
-    TlsSettings, Trigger, TypeChange, UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction,
-    WatermarkSettings, When,
+    After, AfterFile, AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, AvroFormat,
+    BatchJobSettings, BatchRunsSettings, BatchSettings, CheckpointSettings, Compression,
+    ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
+    DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
+    DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
+    FilesFormat, FilesSettings, FilesSinkSettings, FormatSettings, Framing, JsonFormat,
+    JsonSchemaFormat, KafkaHeaders, KafkaSettings, KafkaSinkSettings, KafkaValue, LogFormat,
+    LoggingSettings, MemorySettings, MemorySinkSettings, MetadataColumn, MetadataField, OutputMode,
+    PostgresConnection, PostgresMode, PostgresSinkSettings, PostgresTls, ProtobufFormat,
+    ProtobufOrigin, QuerySettings, QuerySink, RateSettings, RegistryAuth, RegistrySettings,
+    RestartSettings, SchemaOrigin, ServerSettings, Settings, SinkSettings, SocketSettings,
+    SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
+    TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
+    TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
+    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, WebhookFormat,
+    WebhookSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

@@ -15,7 +15,9 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{batch, detector, query, server, sink, source, storage, table, unit_test, upkeep};
+use super::{
+    alerts, batch, detector, query, server, sink, source, storage, table, unit_test, upkeep,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -58,6 +60,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let alerts = alerts::read(&root.section("alerts"));
     let mut jobs = Vec::new();
     for (job_name, section) in root.named("batch") {
         jobs.extend(batch::read(job_name, &section));
@@ -92,6 +95,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         upkeep,
         queries,
         detectors,
+        alerts,
         batch: jobs,
         batch_runs,
         tests,

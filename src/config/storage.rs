@@ -88,6 +88,12 @@ pub(crate) fn inherit(settings: &mut Settings) {
     if is_remote(&settings.dead_letters.path) {
         fill(&mut settings.dead_letters.storage);
     }
+    for job in &mut settings.batch {
+        delta(&mut job.sink);
+    }
+    if is_remote(&settings.batch_runs.path) {
+        fill(&mut settings.batch_runs.storage);
+    }
     for source in &mut settings.sources {
         if let SourceKind::Delta(source) = &mut source.kind
             && is_remote(&source.path)

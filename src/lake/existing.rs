@@ -44,7 +44,7 @@ impl ExistingTable {
             Ok(snapshot) => snapshot,
             Err(error) => return Err(self.explained("read the log of", error).await),
         };
-        damage::check_commits(&self.store, &self.table, snapshot.version()).await?;
+        damage::check_log(&snapshot, &self.table)?;
         Ok(snapshot)
     }
 
@@ -54,9 +54,7 @@ impl ExistingTable {
         if let Err(error) = table.load().await {
             return Err(self.explained("read the log of", error).await);
         }
-        if let Some(version) = table.version() {
-            damage::check_commits(&self.store, &self.table, version).await?;
-        }
+        damage::check_table(&table, &self.table)?;
         Ok(table)
     }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::LakeSqlError;
 use crate::catalog::TableEntry;
 use crate::lake::LakeError;
+use crate::lake::damage::check_table;
 
 /// A version of a table that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,10 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
         return Ok(table);
     }
     match table.load_version(wanted).await {
-        Ok(()) => Ok(table),
+        Ok(()) => {
+            check_table(&table, entry.location.uri())?;
+            Ok(table)
+        }
         // A commit that is gone is a fault of the log only if it should be there.
         Err(_) if earliest(&table.log_store(), newest).await? > wanted => Err(wrong(
             "its log was cleaned up (delta.logRetentionDuration); DESCRIBE HISTORY lists what is \

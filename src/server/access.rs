@@ -86,8 +86,10 @@ impl Access {
     }
 
     fn answers_to(&self, name: &str) -> bool {
-        let literal = name.trim_start_matches('[').trim_end_matches(']');
-        let is_address = literal.parse::<Ipv4Addr>().is_ok() || literal.parse::<Ipv6Addr>().is_ok();
+        let is_address = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+            None => name.parse::<Ipv4Addr>().is_ok(),
+        };
         is_address
             || name == "localhost"
             || name.ends_with(".localhost")
@@ -130,8 +132,9 @@ fn is_open(route: &str) -> bool {
 /// The host of `host:port`, in lower case.
 fn host_of(authority: &str) -> String {
     let host = match authority.rfind(']') {
-        // [::1]:9898
-        Some(end) => &authority[..=end],
+        // [::1]:9898; whatever else is behind the bracket stays, and makes it no address.
+        Some(end) if authority[end + 1..].starts_with(':') => &authority[..=end],
+        Some(_) => authority,
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     };
     host.trim_end_matches('.').to_ascii_lowercase()

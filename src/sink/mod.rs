@@ -33,6 +33,7 @@ mod schema;
 pub mod staged;
 mod target;
 pub mod type_change;
+pub mod webhook;
 
 pub use error::SinkError;
 pub(crate) use schema::storage_schema;

@@ -23,6 +23,8 @@ mod object_store;
 mod outage_broker;
 mod outage_sink;
 mod ownership;
+mod page;
+mod page_access;
 mod panics;
 mod prometheus;
 mod rebalance;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::anomaly::{
     AnomalyEvent, DetectorSpec, DetectorStats, EventKind, Judged, Judgement, OwnedWindow, Policy,
-    SeriesValue, SpecError, Watch,
+    SeriesValue, Watch,
 };
 
 use super::points::Point;
@@ -52,14 +52,14 @@ pub enum Spacing {
 ///
 /// # Errors
 ///
-/// [`SpecError::Window`] if the windows have no length.
+/// [`crate::anomaly::SpecError::Window`] if the windows have no length.
 pub fn run(
     name: &str,
     spec: &DetectorSpec,
     policy: Policy,
     spacing: Spacing,
     points: Vec<Point>,
-) -> Result<Found, SpecError> {
+) -> anyhow::Result<Found> {
     let (Spacing::AsItComes(length) | Spacing::Windows(length)) = spacing;
     let mut watch = Watch::new(name, spec, policy, length, usize::MAX)?;
     let value = |point: &Point| {
@@ -70,7 +70,7 @@ pub fn run(
     match spacing {
         Spacing::Windows(_) => {
             watch.push(points.iter().filter_map(|point| Some((point.time, value(point)?))));
-            let outcome = watch.advance(i64::MAX);
+            let outcome = watch.advance(i64::MAX)?;
             (windows, events) = (outcome.windows, outcome.events);
         }
         Spacing::AsItComes(length) => {

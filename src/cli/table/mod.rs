@@ -19,8 +19,6 @@ pub(in crate::cli) use list::grouped;
 use super::{FAILED, USAGE};
 use crate::upkeep::UpkeepError;
 
-pub(in crate::cli) use list::grouped;
-
 const EXAMPLES: &str = "\
 A table is named by its path or URL, or by its name in a configuration:
   millpond table list --config config/weblogs.toml

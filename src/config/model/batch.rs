@@ -1,5 +1,6 @@
 //! `[batch.NAME]`: tables that are recomputed on a schedule.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -37,6 +38,9 @@ pub struct BatchRunsSettings {
     pub enabled: bool,
     /// Default `<data_dir>/batch_runs`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table. None: `<name>.batch_runs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,

@@ -1,6 +1,7 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod alerts;
 mod batch;
 mod format;
 mod query;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use alerts::{
+    AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, WebhookFormat, WebhookSettings,
+};
 pub use batch::{BatchJobSettings, BatchRunsSettings};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
@@ -88,6 +92,9 @@ pub struct Settings {
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[alerts]`: where events of anomalies go beside their table.
+    #[serde(skip_serializing_if = "AlertsSettings::is_empty")]
+    pub alerts: AlertsSettings,
     /// `[batch.NAME]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batch: Vec<BatchJobSettings>,

@@ -259,10 +259,10 @@ max_rows = 0
 "##,
         r##"
 error: this token cannot be used
-  --> case.toml:3:1
+  --> case.toml:3:9
    |
- 3 | token = "***"
-   | ^^^^^
+ 3 | token = ***
+   |         ^^^
    = key: server.token
    = expected: 16 to 1024 letters, digits and signs without blanks, such as "${MILLPOND_TOKEN}"
    = help: `openssl rand -hex 32` makes a good one
@@ -275,7 +275,23 @@ error: invalid value "pond.example.com:9898"
    = key: server.hosts
    = expected: host names without port, such as "millpond.example.com"
 
-error: key `key` is missing
+error: missing key `key` in [server.tls]
+  --> case.toml:5:9
+   |
+ 5 | [server.tls]
+   |         ^^^
+   = key: server.tls.key
+   = expected: key = "/etc/millpond/tls.key"
+
+error: invalid value 0
+  --> case.toml:8:12
+   |
+ 8 | max_rows = 0
+   |            ^
+   = key: server.sql.max_rows
+   = expected: a whole number from 1 to 100000
+
+4 errors in the configuration
 "##,
     );
 }

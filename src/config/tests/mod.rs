@@ -20,6 +20,7 @@ mod source_errors;
 mod sources;
 mod storage;
 mod stream_errors;
+mod tables;
 mod test_errors;
 mod upkeep;
 mod values;

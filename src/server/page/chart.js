@@ -27,6 +27,12 @@ export function timeTicks(from, to, wanted) {
   return found;
 }
 
+/** A label below the axis that stays within the picture. */
+export function tickLabel(x, y, words, width) {
+  const half = words.length * 3.6;
+  return svg("text", { x: Math.max(half, Math.min(width - half, x)), y, "text-anchor": "middle" }, words);
+}
+
 export const timeLabel = (at, span) =>
   span > 2 * 86400e3 ? moment(at).slice(5, 16) : span > 20 * 60e3 ? clock(at).slice(0, 5) : clock(at);
 
@@ -78,7 +84,7 @@ export function lineChart(box, height) {
       );
     }
     for (const time of timeTicks(from, to, Math.max(2, Math.floor(width / 110)))) {
-      axis.append(svg("text", { x: x(time), y: height - 6, "text-anchor": "middle" }, timeLabel(time, span)));
+      axis.append(tickLabel(x(time), height - 6, timeLabel(time, span), width));
     }
     picture.append(axis);
     const points = times.length <= 80;

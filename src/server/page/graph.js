@@ -44,11 +44,11 @@ function draw() {
   }
   const width = box.clientWidth || 900;
   const narrow = width < NARROW;
-  const plan = narrow ? stacked(topology.nodes, topology.edges, width) : layered(topology.nodes, topology.edges);
-  const nodes = new Map();
-  const edges = [];
   // Room for strokes and focus rings at the edges.
   const margin = 5;
+  const plan = narrow ? stacked(topology.nodes, topology.edges, width - 2 * margin) : layered(topology.nodes, topology.edges);
+  const nodes = new Map();
+  const edges = [];
   const picture = svg("svg", {
     width: plan.width + 2 * margin, height: plan.height + 2 * margin,
     viewBox: `${-margin} ${-margin} ${plan.width + 2 * margin} ${plan.height + 2 * margin}`,

@@ -137,7 +137,8 @@ export function stacked(nodes, edges, width) {
     width, height: y, at,
     edges: edges.filter((e) => at.has(e.from) && at.has(e.to)).map((edge) => {
       const [a, b] = [at.get(edge.from), at.get(edge.to)];
-      const x = a.x + 7;
+      // Two lines that go the same way stand beside each other.
+      const x = a.x + (edge.carries === "deadLetters" ? 3 : 8);
       return { edge, d: `M${x} ${a.y + a.height}V${centre(b)}H${b.x}`, mid: null };
     }),
   };

@@ -3,7 +3,11 @@
 import { byId, el, rebuild } from "./dom.js";
 import { count, moment, plural, whole } from "./format.js";
 
+/** Letters shown at first: a phone's screen holds no more. */
+const FIRST = 8;
+
 let chosen = null;
+let all = false;
 let last = null;
 
 function payload(bytes, what) {
@@ -25,14 +29,17 @@ export function update(report) {
     el("ul", { class: "chips", "aria-label": "Reasons" }, list.map(([reason, n]) => el("li", null,
       el("button", { type: "button", "data-key": `reason-${reason}`, "aria-pressed": String(chosen === reason), onclick: () => { chosen = chosen === reason ? null : reason; update(last); } },
         `${reason} ${count(n)}`))))] : null);
-  const shown = report.recent.filter((letter) => !chosen || letter.reason === chosen).slice(0, 25);
-  rebuild(byId("letters-list"), shown, () => shown.length ? shown.map((letter) =>
+  const fitting = report.recent.filter((letter) => !chosen || letter.reason === chosen);
+  const shown = all ? fitting : fitting.slice(0, FIRST);
+  rebuild(byId("letters-list"), [shown, fitting.length], () => shown.length ? [shown.map((letter) =>
     el("details", { class: "letter", "data-key": `${letter.source}|${letter.split}|${letter.offset}` },
       el("summary", null,
         el("span", { class: "tag warning" }, letter.reason),
         el("span", null, letter.error),
         el("span", { class: "where" }, `${letter.source}, ${letter.split}, offset ${whole(letter.offset)}${letter.file ? `, ${letter.file}` : ""}${letter.line ? `, line ${whole(letter.line)}` : ""}, ${moment(letter.at)}`)),
       letter.key ? payload(letter.key, "key") : null,
-      payload(letter.payload, "payload")))
+      payload(letter.payload, "payload"))),
+  fitting.length > FIRST ? el("button", { type: "button", "data-key": "more", onclick: () => { all = !all; update(last); } },
+    all ? "Show fewer" : `Show ${fitting.length - FIRST} more`) : null]
     : el("p", { class: "empty" }, "Records that cannot be read would be here with their payloads, and why. All could be read so far."));
 }

@@ -2,8 +2,10 @@
 
 import { byId, el, rebuild, show, svg } from "./dom.js";
 import { clock, duration, moment, number, plural } from "./format.js";
-import { timeLabel, timeTicks } from "./chart.js";
+import { tickLabel, timeLabel, timeTicks } from "./chart.js";
 
+/** Anomalies that are over and shown at once; the others are one step away. */
+const SHOWN = 3;
 const LANE = 22;
 const PAD = { left: 120, right: 12, bottom: 24, top: 6 };
 
@@ -36,7 +38,8 @@ export function update(open, closed) {
     ? [el("h3", null, `Open: ${open.length}`), el("ul", { class: "incidents", id: "open-list" }, open.map(item))]
     : el("p", { class: "empty" }, el("span", { class: "tag good" }, "quiet"), " No anomaly is open. One that is would stand here, with what was expected and what came."));
   rebuild(byId("anomalies-closed"), closed, () => closed.length
-    ? el("details", { "data-key": "closed" }, el("summary", null, `Over: ${closed.length}`), el("ul", { class: "incidents" }, closed.map(item)))
+    ? [el("h3", null, `Over: ${closed.length}`), el("ul", { class: "incidents" }, closed.slice(0, SHOWN).map(item)),
+      closed.length > SHOWN ? el("details", { "data-key": "closed" }, el("summary", null, "Earlier ones"), el("ul", { class: "incidents" }, closed.slice(SHOWN).map(item))) : null]
     : null);
   last = [...open, ...closed];
   draw(last);
@@ -67,7 +70,7 @@ function draw(all) {
   const axis = svg("g", { class: "axis", "aria-hidden": "true" });
   for (const at of timeTicks(begin, end, Math.max(2, Math.floor(width / 110)))) {
     axis.append(svg("line", { x1: x(at), x2: x(at), y1: PAD.top, y2: height - PAD.bottom }),
-      svg("text", { x: x(at), y: height - 6, "text-anchor": "middle" }, timeLabel(at, end - begin)));
+      tickLabel(x(at), height - 6, timeLabel(at, end - begin), width));
   }
   lanes.forEach((name, i) => {
     const y = PAD.top + i * lane;

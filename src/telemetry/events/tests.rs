@@ -137,6 +137,25 @@ fn everything() {
     RowsProduced { query: &metrics, rows: 42 }.emit();
     StateSize { pipeline, query, shard: 1, windows: 2, groups: 30, bytes: 4096 }.emit();
 
+    let rule = ExpectationMetrics::new(pipeline, query, "valid_price", "dropped");
+    ExpectationChecked { rule: &rule, passed: 5, violated: 2 }.emit();
+    TypesRejected { pipeline, sink, rows: 1 }.emit();
+    let ended = |outcome, error| BatchRunEnded {
+        pipeline,
+        job: "totals",
+        outcome,
+        rows_read: Some(9),
+        rows_written: Some(3),
+        version: Some(2),
+        attempts: 1,
+        took: ms(40),
+        error,
+    };
+    ended("succeeded", None).emit();
+    ended("failed", Some("there is no table")).emit();
+    BatchRunRetried { pipeline, job: "totals", attempt: 1, pause: ms(1000), error: &"busy" }.emit();
+    BatchLogFailed { pipeline, job: "totals", error: &"disk full" }.emit();
+
     EpochStarted { pipeline, number: 12 }.emit();
     EpochAligned { pipeline, number: 12, align: ms(3) }.emit();
     FileWritten { pipeline, sink, path: "date=2023-11-14/part-0.parquet", rows: 40, bytes: 5000 }

@@ -144,7 +144,13 @@ impl State {
                 && !line.starts_with("expect:")
                 && !(careless && line.starts_with("if-none-match:"))
         });
-        let mut request: String = kept.map(|line| format!("{line}\r\n")).collect();
+        let mut request: String = kept
+            .map(|line| match line.to_ascii_lowercase().as_str() {
+                // Google's name for the condition that S3's protocol has as well.
+                "x-goog-if-generation-match: 0" => "If-None-Match: *\r\n".to_owned(),
+                _ => format!("{line}\r\n"),
+            })
+            .collect();
         request.push_str("Connection: close\r\n\r\n");
         store.write_all(request.as_bytes())?;
         store.write_all(body)?;

@@ -5,6 +5,7 @@
 //! and says what it waited for.
 
 pub mod broker;
+pub mod browser;
 pub mod config;
 pub mod daemon;
 pub mod events;
@@ -18,6 +19,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod random;
+pub mod readers;
 #[expect(dead_code, reason = "for the tests of formats with a registry, yet to come")]
 pub mod registry;
 pub mod tables;

