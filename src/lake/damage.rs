@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use deltalake::DeltaTable;
 use deltalake::kernel::{Snapshot, Version};
 use deltalake::logstore::object_store::{ObjectStoreExt, path::Path};
 use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
@@ -31,15 +30,6 @@ pub(crate) fn check_log(snapshot: &Snapshot, table: &str) -> Result<(), LakeErro
         }
         None => Ok(()),
     }
-}
-
-/// As [`check_log`], for a table that deltalake has loaded.
-///
-/// # Errors
-/// As [`check_log`].
-pub(crate) fn check_table(table: &DeltaTable, name: &str) -> Result<(), LakeError> {
-    let state = table.snapshot().map_err(|e| LakeError::log(name, e))?;
-    check_log(state.snapshot().snapshot(), name)
 }
 
 /// The first damaged file among those that the newest version is made of; `None` if none is, or if

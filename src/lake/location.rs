@@ -119,19 +119,17 @@ impl TableLocation {
     /// store that [`TableLocation::writable`] accepts, so ask that first if it is to be written to.
     ///
     /// # Errors
-    /// [`LakeError::Location`] if there is no table, else as [`TableLocation::log_store`] and
-    /// [`TableLocation::check_credentials`].
+    /// [`LakeError::Location`] if there is no table, [`LakeError::Damaged`] with the file of the log
+    /// that is; else as [`TableLocation::log_store`] and [`TableLocation::check_credentials`].
     pub async fn open(&self) -> Result<DeltaTable, LakeError> {
         self.check_credentials().await?;
-        let mut table = DeltaTable::new(self.log_store()?);
-        match table.load().await {
-            Ok(()) => Ok(table),
-            Err(DeltaTableError::NotATable(_)) => Err(LakeError::Location {
+        match self.existing().await? {
+            Some(table) => table.delta().await,
+            None => Err(LakeError::Location {
                 uri: self.uri.clone(),
                 reason: "there is no Delta table: it has no _delta_log with a version in it"
                     .to_owned(),
             }),
-            Err(error) => Err(LakeError::from_delta("read the log of", &self.uri, error)),
         }
     }
 

@@ -13,7 +13,6 @@ use serde::Deserialize;
 use super::LakeSqlError;
 use crate::catalog::TableEntry;
 use crate::lake::LakeError;
-use crate::lake::damage::check_table;
 
 /// A version of a table that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
     }
     match table.load_version(wanted).await {
         Ok(()) => {
-            check_table(&table, entry.location.uri())?;
+            existing.snapshot(table.version()).await?;
             Ok(table)
         }
         // A commit that is gone is a fault of the log only if it should be there.

@@ -42,11 +42,9 @@ fn static_thresholds_are_kept_to() {
     assert_eq!(places("static_threshold", "upper = 10\nwindows = 2", values), [5, 6]);
     assert_eq!(places("static_threshold", "lower = 0", values), [7]);
     assert_eq!(places("static_threshold", "lower = 0\nupper = 13.5", values), [6, 7]);
-    let found = anomalies("static_threshold", "upper = 10\nmeasure = \"disk\"\nunit = \"%\"", values);
-    assert_eq!(
-        found[0].1.reason,
-        "disk of /a 11 % in 10 seconds, expected 4.6 to 10 %",
-    );
+    let found =
+        anomalies("static_threshold", "upper = 10\nmeasure = \"disk\"\nunit = \"%\"", values);
+    assert_eq!(found[0].1.reason, "disk of /a 11 % in 10 seconds, expected 4.6 to 10 %",);
     // On the limit is within it.
     assert!(places("static_threshold", "upper = 10\nlower = 10", [10.0]).is_empty());
 }
@@ -192,7 +190,12 @@ fn a_week_has_its_own_days_and_a_zone_its_own_hours() {
 }
 
 /// Clients of a window: `count` of them with some 10 requests each, and these.
-fn clients(random: &mut Random, from: usize, count: usize, put: &[(&str, f64)]) -> Vec<SeriesValue> {
+fn clients(
+    random: &mut Random,
+    from: usize,
+    count: usize,
+    put: &[(&str, f64)],
+) -> Vec<SeriesValue> {
     let mut clients: Vec<SeriesValue> = (from..from + count)
         .map(|i| value(&format!("10.0.{}.{}", i / 256, i % 256), 1.0 + random.poisson(9.0), 1.0))
         .chain(put.iter().map(|(key, of)| value(key, *of, 1.0)))

@@ -220,7 +220,9 @@ proptest! {
 
 #[test]
 fn state_of_a_series_is_bounded_however_long_it_runs() {
-    for (kind, most) in [("auto", 45_000), ("novelty_gap", 3_500), ("median_mad", 1_100), ("seasonal", 1_000)] {
+    for (kind, most) in
+        [("auto", 45_000), ("novelty_gap", 3_500), ("median_mad", 1_100), ("seasonal", 1_000)]
+    {
         let mut detector = build("d", &spec(kind, ""));
         let mut random = Random::new(5);
         let mut after_a_while = 0;
