@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
 use crate::support::daemon::{Daemon, millpond};
-use crate::support::{Dir, secs, wait_for};
+use crate::support::{Dir, python, secs, wait_for};
 
 /// Every node of the demo's graph.
 const NODES: [&str; 16] = [
@@ -82,6 +82,8 @@ fn check_width(browser: &Browser, width: u32) {
 
 #[test]
 fn heavy_page_shows_the_demo() {
+    // Made now if it has to be: the demo does not wait for it.
+    python::environment();
     let browser = Browser::start("demo");
     let dir = Dir::new();
     let mut command = millpond();

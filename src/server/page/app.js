@@ -164,7 +164,7 @@ function askForToken(error) {
   const tried = Boolean(token());
   keepToken(null);
   byId("login").hidden = false;
-  byId("main").hidden = true;
+  byId("parts").hidden = true;
   byId("forget").hidden = true;
   setState("gone", "a token is wanted");
   text(byId("login-error"), tried ? error.message : "");
@@ -173,7 +173,7 @@ function askForToken(error) {
 
 function enter() {
   byId("login").hidden = true;
-  byId("main").hidden = false;
+  byId("parts").hidden = false;
   byId("forget").hidden = !token();
 }
 
