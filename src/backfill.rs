@@ -30,7 +30,7 @@ use crate::sink::delta::DeltaWriter;
 use crate::source::SourceError;
 use crate::source::delta::{WholeItem, WholeTable};
 use crate::sql::{Finish, Origin, QueryPlan, SqlError};
-use crate::trial::Trial;
+use crate::trial::{Dropped, Trial};
 
 /// What a query reads, and the table that stands for it.
 pub struct Relation {
@@ -59,6 +59,9 @@ pub enum BackfillError {
     /// The table that is written.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// No query was given.
+    #[error("there is no query to compute")]
+    Nothing,
     /// The table that is written holds rows.
     #[error(
         "the table {table} holds rows already, in {files} files; --overwrite replaces them, \
@@ -121,8 +124,8 @@ struct Reading {
     floor: Option<i64>,
 }
 
-/// Computes `plan` over `relations`, one for everything that it reads, and commits the rows to the
-/// table `spec`, whose columns are the plan's. With `overwrite` they replace all rows of a table that
+/// Computes the last of `plans` over `relations` and commits its rows to the table `spec`, whose
+/// columns are that plan's. Each plan reads relations and plans before it. With `overwrite` they replace all rows of a table that
 /// is there. `watch` hears of every batch.
 ///
 /// Blocks; must not be called on a thread that runs an asynchronous runtime.
@@ -130,18 +133,19 @@ struct Reading {
 /// # Errors
 /// See [`BackfillError`]. Nothing has been written then.
 pub fn run(
-    plan: &QueryPlan,
+    plans: &[Arc<QueryPlan>],
     relations: Vec<Relation>,
     spec: &TableSpec,
     overwrite: bool,
     mut watch: impl FnMut(Progress),
 ) -> Result<Report, BackfillError> {
+    let Some(plan) = plans.last() else { return Err(BackfillError::Nothing) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| SourceError::Thread(error.to_string()))?;
     let mut output = runtime.block_on(Output::open(plan, spec, overwrite))?;
-    let graph = Arc::new(graph_of(plan, &relations)?);
+    let graph = Arc::new(graph_of(plans, &relations)?);
     let decoded: Vec<SchemaRef> =
-        relations.iter().map(|relation| read_columns(&graph, plan, relation)).collect();
+        relations.iter().map(|relation| read_columns(&graph, relation)).collect();
     let timed: Vec<bool> = relations.iter().map(|relation| relation.timed).collect();
     let mut trial = Trial::new(graph, &decoded, &timed)?;
     let mut readings = Vec::new();
@@ -168,7 +172,8 @@ pub fn run(
                 progress.files += 1;
                 reading.floor = floor;
                 if let Some(floor) = floor.filter(|_| reading.timed) {
-                    trial.watermark(next, floor)?;
+                    // A deduplication takes a row at the watermark itself for late.
+                    trial.watermark(next, floor.saturating_sub(1))?;
                 }
             }
             Some(Ok(WholeItem::End)) => {
@@ -189,29 +194,34 @@ pub fn run(
     trial.trigger()?;
     rejected += runtime.block_on(output.take(&mut trial, &mut progress))?;
     watch(progress);
-    let dropped = trial.dropped(0);
+    let dropped: Dropped = (0..plans.len()).map(|query| trial.dropped(query)).sum();
     let version = runtime.block_on(output.commit(&mut progress))?;
     let (null_time, late) = (dropped.null_time, dropped.late);
     Ok(Report { progress, rejected, null_time, late, version })
 }
 
-/// The query alone, with all that it reads for sources.
-fn graph_of(plan: &QueryPlan, relations: &[Relation]) -> Result<Graph, GraphError> {
-    let mut plan = plan.clone();
-    for feed in &mut plan.feeds {
-        if let Origin::Query(name) = &feed.from {
-            feed.from = Origin::Source(name.clone());
+/// The queries with the relations for sources.
+fn graph_of(plans: &[Arc<QueryPlan>], relations: &[Relation]) -> Result<Graph, GraphError> {
+    let cut = |plan: &Arc<QueryPlan>| {
+        let mut plan = (**plan).clone();
+        for feed in &mut plan.feeds {
+            if let Origin::Query(name) = &feed.from
+                && relations.iter().any(|relation| *relation.name == **name)
+            {
+                feed.from = Origin::Source(name.clone());
+            }
         }
-    }
+        Arc::new(plan)
+    };
     let sources = relations.iter().map(|relation| relation.name.clone()).collect();
-    Graph::new(sources, vec![Arc::new(plan)])
+    Graph::new(sources, plans.iter().map(cut).collect())
 }
 
 /// The columns of a relation that are read; at least one, so that rows can be counted.
-fn read_columns(graph: &Graph, plan: &QueryPlan, relation: &Relation) -> SchemaRef {
+fn read_columns(graph: &Graph, relation: &Relation) -> SchemaRef {
     let place = graph.sources().iter().position(|name| *name == relation.name);
     let mut reads = place.map(|place| graph.reads(place)).unwrap_or_default();
-    if reads.is_empty() && !plan.feeds.is_empty() {
+    if reads.is_empty() {
         reads.insert(0);
     }
     let fields: Vec<_> =
@@ -261,7 +271,8 @@ impl Output {
         trial: &mut Trial,
         progress: &mut Progress,
     ) -> Result<u64, BackfillError> {
-        for output in trial.take_output() {
+        let last = trial.graph().queries().len().saturating_sub(1);
+        for output in trial.take_output().into_iter().filter(|output| output.query == last) {
             match &mut self.finish {
                 // ORDER BY and LIMIT are about all rows.
                 Some((_, waiting)) => waiting.push(output.rows),

@@ -14,6 +14,8 @@
 //! | [`checkpoint`] | the epoch that holds them becomes durable |
 //! | [`lake`] | one Delta commit makes them visible, once |
 //!
+//! [`backfill`] computes a query again over tables, and [`batch`] recomputes tables on a schedule.
+//!
 //! [`actors`] carries the batches from room to room and restarts what fails; [`config`] says
 //! what to run; [`telemetry`] and [`server`] tell how it goes; [`weblog`] makes events to
 //! look at; [`plot`] draws charts; [`catalog`] knows the tables by name, [`lakesql`] queries them and
@@ -23,6 +25,8 @@
 pub mod actors;
 pub mod aggregate;
 pub mod anomaly;
+pub mod backfill;
+pub mod batch;
 pub mod catalog;
 pub mod checkpoint;
 pub mod cli;

@@ -8,13 +8,15 @@ from panels import (
 
 def lake():
     of = PIPELINES + ', sink=~"$sink"'
+    tables = PIPELINES
     sink = variable(
         "sink", "Table",
         'label_values(millpond_sink_commits_total{job=~"$job", instance=~"$instance", '
         'pipeline=~"$pipeline"}, sink)')
     return dashboard(
         "millpond-lake", "Millpond / Lake",
-        "The tables: commits, files and their sizes, conflicts with other writers, static tables.",
+        "The tables: commits, files and their sizes, upkeep, conflicts with other writers; and the "
+        "static tables that queries join with.",
         [JOB, INSTANCE, PIPELINE, sink],
         [
             row(
@@ -95,6 +97,79 @@ def lake():
                 lines("Version", "Of each Delta table; other writers' commits count as well.", "short",
                       query(f"max by (sink) (millpond_sink_table_version{{{of}}})", "{{sink}}"),
                       minimum=None),
+            ),
+            row(
+                "Upkeep",
+                table(
+                    "Upkeep", "One row a table and task, where [upkeep] is configured.",
+                    [("Last", "s"), ("Running", "short"), ("Failing", "short"), ("Runs", "short"),
+                     ("Files removed", "short"), ("Bytes removed", "bytes")],
+                    [
+                        query("min by (pipeline, table, task) (time() - "
+                              f"millpond_upkeep_finished_timestamp_seconds{{{tables}}})"),
+                        query(f"max by (pipeline, table, task) (millpond_upkeep_running{{{tables}}})"),
+                        query(f"max by (pipeline, table, task) (millpond_upkeep_failing{{{tables}}})"),
+                        query("sum by (pipeline, table, task) "
+                              f"(millpond_upkeep_runs_total{{{tables}}})"),
+                        query("sum by (pipeline, table, task) "
+                              f"(millpond_upkeep_removed_files_total{{{tables}}})"),
+                        query("sum by (pipeline, table, task) "
+                              f"(millpond_upkeep_removed_bytes_total{{{tables}}})"),
+                    ],
+                    by=["pipeline", "table", "task"], sort="Bytes removed"),
+                lines("Runs", "By task and outcome, an hour.", "short",
+                      query("3600 * sum by (task, outcome) "
+                            f"(rate(millpond_upkeep_runs_total{{{tables}}}[$__rate_interval]))",
+                            "{{task}} {{outcome}}"), w=8),
+                lines("Time of a run", "Mean, by table and task.", "s",
+                      query("sum by (table, task) "
+                            f"(rate(millpond_upkeep_duration_seconds_sum{{{tables}}}"
+                            "[$__rate_interval])) / sum by (table, task) "
+                            f"(rate(millpond_upkeep_duration_seconds_count{{{tables}}}"
+                            "[$__rate_interval]))", "{{table}} {{task}}"), w=8),
+                lines("Files", "Taken out of tables, and put in their place, by table.", "short",
+                      query("sum by (table) "
+                            f"(increase(millpond_upkeep_removed_files_total{{{tables}}}"
+                            "[$__rate_interval]))", "{{table}} removed"),
+                      query("sum by (table) "
+                            f"(increase(millpond_upkeep_added_files_total{{{tables}}}"
+                            "[$__rate_interval]))", "{{table}} added"), w=8, bars=True),
+            ),
+            row(
+                "Batch jobs",
+                table(
+                    "Batch jobs", "Tables that are computed anew on a schedule, one row a job.",
+                    [("Last success", "s"), ("Runs", "short"), ("Failed", "short"),
+                     ("Rows written", "short")],
+                    [
+                        query("min by (pipeline, batch) (time() - "
+                              f"millpond_batch_succeeded_timestamp_seconds{{{tables}}})"),
+                        query(f"sum by (pipeline, batch) (millpond_batch_runs_total{{{tables}}})"),
+                        query("sum by (pipeline, batch) "
+                              f'(millpond_batch_runs_total{{{tables}, outcome="failed"}})'),
+                        query("sum by (pipeline, batch) "
+                              f"(millpond_batch_written_rows_total{{{tables}}})"),
+                    ],
+                    by=["pipeline", "batch"], w=14),
+                lines("Time of a run", "Mean, by job, with all its attempts.", "s",
+                      query("sum by (batch) "
+                            f"(rate(millpond_batch_run_duration_seconds_sum{{{tables}}}"
+                            "[$__rate_interval])) / sum by (batch) "
+                            f"(rate(millpond_batch_run_duration_seconds_count{{{tables}}}"
+                            "[$__rate_interval]))", "{{batch}}"), w=10),
+                collapsed=True,
+            ),
+            row(
+                "Static tables",
+                lines("Rows", "Held in memory, by table.", "short",
+                      query(f"max by (table) (millpond_table_rows{{{tables}}})", "{{table}}"), w=8),
+                lines("Age", "Since the table was last read.", "s",
+                      query("min by (table) (time() - "
+                            f"millpond_table_loaded_timestamp_seconds{{{tables}}})", "{{table}}"), w=8),
+                lines("Failing", "1 while the last look at the table failed: queries use the rows "
+                      "read before.", "short",
+                      query(f"max by (table) (millpond_table_failing{{{tables}}})", "{{table}}"), w=8),
+                collapsed=True,
             ),
             row(
                 "Faults",

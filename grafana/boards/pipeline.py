@@ -156,6 +156,18 @@ def pipeline():
                       query(f"sum(millpond_checkpoint_last_size_bytes{{{of}}})", "last epoch"), w=8),
             ),
             row(
+                "Expectations",
+                lines("Rows held against rules", "By rule and what became of them, a second.", "cps",
+                      query("sum by (query, rule, outcome) "
+                            f"(rate(millpond_expectation_rows_total{{{of}}}[$__rate_interval]))",
+                            "{{query}} {{rule}} {{outcome}}")),
+                lines("Rows that break a rule", "As a part of all, over five minutes.", "percentunit",
+                      query("max by (query, rule) (pipeline_query_rule:"
+                            f"millpond_expectation_broken_rows:ratio_rate5m{{{of}}})",
+                            "{{query}} {{rule}}")),
+                collapsed=True,
+            ),
+            row(
                 "Faults",
                 lines("Restarts", "By the actor that failed first, and why.", "short",
                       query(f"sum by (actor, cause) (increase(millpond_pipeline_restarts_total{{{of}}}"

@@ -32,7 +32,13 @@ pub struct AnomalyDetector {
     pub(super) reader: SeriesReader,
     pub(super) watch: Watch,
     pub(super) exposed: Exposed,
-    pub(super) outlet: Outlet,
+    /// The query gives changed rows again, and the detector judges at barriers, where all shards
+    /// have given what they have.
+    pub(super) at_barriers: bool,
+    /// The query gives all rows again: those of windows that are final are no news.
+    pub(super) repeats: bool,
+    /// Where events go, and the severity that an anomaly must have reached for it.
+    pub(super) outlets: Vec<(Outlet, anomaly::Severity)>,
     pub(super) checkpoint: Addr<CheckpointWriter>,
     pub(super) progress: Arc<PipelineProgress>,
     pub(super) own_progress: Arc<DetectorProgress>,
@@ -51,13 +57,15 @@ impl AnomalyDetector {
             Step::Held => Ok(()),
             Step::Process(Flow { item: Item::Rows(rows, _), .. }) => {
                 let read = self.reader.read(&rows)?;
-                let pushed = self.watch.push(read.items);
-                if read.skipped > 0 {
+                let skipped = read.skipped;
+                let pushed = self.watch.take_in(read);
+                if skipped > 0 {
                     let detector = &*self.name.member;
-                    tracing::debug!(detector, rows = read.skipped, "rows without a value");
+                    tracing::debug!(detector, rows = skipped, "rows without a value");
                 }
-                if pushed.late + pushed.refused > 0 {
-                    let (late, refused) = (pushed.late, pushed.refused);
+                let late = if self.repeats { 0 } else { pushed.late };
+                if late + pushed.refused > 0 {
+                    let refused = pushed.refused;
                     let detector = &*self.name.member;
                     tracing::warn!(detector, late, refused, "values that no window could take");
                 }
@@ -68,6 +76,9 @@ impl AnomalyDetector {
             }
             Step::Process(Flow { item: Item::Barrier(_), .. }) => Ok(()),
             Step::Aligned(epoch) => {
+                if self.at_barriers {
+                    self.judge()?;
+                }
                 self.snapshot(epoch)?;
                 for held in self.aligner.release() {
                     self.take(held)?;
@@ -81,11 +92,15 @@ impl AnomalyDetector {
         if let Some(slot) = self.watermarks.get_mut(from) {
             *slot = (*slot).max(Some(time));
         }
+        if self.at_barriers { Ok(()) } else { self.judge() }
+    }
+
+    fn judge(&mut self) -> Result<(), DetectorError> {
         // An input that has not spoken yet holds the rest back (`None` is the least).
         let Some(reached) = self.watermarks.iter().copied().min().flatten() else {
             return Ok(());
         };
-        let outcome = self.watch.advance(reached);
+        let outcome = self.watch.advance(reached)?;
         self.tell(&outcome)
     }
 
@@ -101,12 +116,16 @@ impl AnomalyDetector {
             AnomalyChanged { pipeline, change, corrected, anomaly: &anomaly }.emit();
             self.progress.anomaly(anomaly);
         }
-        if !outcome.windows.is_empty() {
+        if !outcome.windows.is_empty() || outcome.rescored > 0 {
             self.show_windows(outcome);
             self.show();
         }
-        if !outcome.events.is_empty() {
-            self.outlet.send(0, Item::Rows(to_batch(&outcome.events)?, None));
+        for (outlet, min_severity) in &self.outlets {
+            let mut wanted = outcome.events.clone();
+            wanted.retain(|event| event.severity >= *min_severity);
+            if !wanted.is_empty() {
+                outlet.send(0, Item::Rows(to_batch(&wanted)?, None));
+            }
         }
         Ok(())
     }
@@ -121,7 +140,7 @@ impl AnomalyDetector {
         }
         let open = self.watch.open();
         let keys = open.iter().map(|event| event.key.clone()).collect();
-        self.show_open(outcome.windows.len(), anomalous, &open);
+        self.show_open(outcome.windows.len(), anomalous, outcome.rescored, &open);
         let (pipeline, detector) = (&*self.pipeline, &*self.name.member);
         let mut last = Vec::new();
         for window in &outcome.windows {
@@ -144,13 +163,13 @@ impl AnomalyDetector {
         }
     }
 
-    fn show_open(&self, windows: usize, anomalous: [u64; 3], open: &[AnomalyEvent]) {
+    fn show_open(&self, windows: usize, anomalous: [u64; 3], rescored: u64, open: &[AnomalyEvent]) {
         let mut by_severity = [0; 3];
         open.iter().for_each(|event| by_severity[shown(event.severity) as usize] += 1);
         self.own_progress.open(open.len());
         let (pipeline, detector) = (&*self.pipeline, &*self.name.member);
         let open = by_severity;
-        WindowsJudged { pipeline, detector, windows, anomalous, rescored: 0, open }.emit();
+        WindowsJudged { pipeline, detector, windows, anomalous, rescored, open }.emit();
     }
 
     fn snapshot(&mut self, epoch: u64) -> Result<(), DetectorError> {
@@ -160,7 +179,9 @@ impl AnomalyDetector {
             epoch,
             part: Part::Operator { name: operator_name(&self.name.member), bytes },
         });
-        self.outlet.send(0, Item::Barrier(epoch));
+        for (outlet, _) in &self.outlets {
+            outlet.send(0, Item::Barrier(epoch));
+        }
         self.show();
         Ok(())
     }
@@ -216,7 +237,7 @@ impl Actor for AnomalyDetector {
         ctx.set_mailbox_capacity(usize::MAX);
         let open = self.watch.open();
         self.progress.anomalies_restored(&self.name.member, open.iter().map(summary).collect());
-        self.show_open(0, [0; 3], &open);
+        self.show_open(0, [0; 3], 0, &open);
         self.show();
     }
 

@@ -20,6 +20,7 @@
 pub mod alignment;
 pub mod anomaly_detector;
 pub mod barrier_relay;
+pub mod batch_jobs;
 pub mod blueprint;
 pub mod checkpoint_writer;
 pub mod child;
@@ -38,6 +39,7 @@ pub mod supervisor;
 pub mod upkeep;
 pub mod watermark_tracker;
 
-pub use blueprint::Blueprint;
+pub use batch_jobs::BatchJobs;
+pub use blueprint::{Blueprint, SinkTarget};
 pub use supervisor::{Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
 pub use upkeep::promised_files;

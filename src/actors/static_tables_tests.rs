@@ -12,7 +12,7 @@ fn devices(path: &Path, refresh: Option<Duration>) -> TableBlueprint {
         framing: Framing::Csv(CsvFraming::default()),
         spec: FormatSpec::Csv(CsvOptions::default()),
     };
-    let options = TableOptions { path: path.to_str().unwrap().to_owned(), format };
+    let options = TableOptions::new(path.to_str().unwrap(), format);
     TableBlueprint {
         name: "devices".into(),
         kind: "csv",

@@ -48,13 +48,22 @@ pub struct Pushed {
     pub refused: u64,
 }
 
+/// What one row of a query says.
+#[derive(Debug, Clone, PartialEq)]
+struct Held {
+    series: Arc<str>,
+    value: f64,
+    weight: f64,
+}
+
 /// Collects the values of windows by key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowBuffer {
     window_us: i64,
     combine: Combine,
     max_values: usize,
-    windows: BTreeMap<i64, BTreeMap<Arc<str>, (f64, f64)>>,
+    /// By the start of the window and the row: of values that are only ever added up, the series.
+    windows: BTreeMap<i64, BTreeMap<Arc<str>, Held>>,
     values: usize,
     /// Start of the last window given out.
     last: Option<i64>,
@@ -109,16 +118,52 @@ impl WindowBuffer {
             pushed.taken += 1;
             match self.windows.entry(start).or_default().entry(item.key) {
                 Entry::Vacant(place) => {
-                    place.insert((item.value, item.weight));
+                    let (series, value, weight) = (place.key().clone(), item.value, item.weight);
+                    place.insert(Held { series, value, weight });
                     self.values += 1;
                 }
                 Entry::Occupied(mut place) => {
                     let held = place.get_mut();
-                    *held = self.combine.both(*held, (item.value, item.weight));
+                    let both = (held.value, held.weight);
+                    (held.value, held.weight) = self.combine.both(both, (item.value, item.weight));
                 }
             }
         }
         pushed
+    }
+
+    /// Takes in (window start, row, value) items of a query that gives changed rows again: a row
+    /// takes the place of the one before it. Which rows of a window make a series' value is
+    /// settled when the window is given out, in the order of rows, so that the order in which they
+    /// came makes no difference to the last digit.
+    pub fn replace(
+        &mut self,
+        items: impl IntoIterator<Item = (i64, Arc<str>, SeriesValue)>,
+    ) -> Pushed {
+        let mut pushed = Pushed::default();
+        for (start, row, item) in items {
+            if self.last.is_some_and(|last| start <= last) {
+                pushed.late += 1;
+                continue;
+            }
+            let known = self.windows.get(&start).is_some_and(|w| w.contains_key(&row));
+            if self.values >= self.max_values && !known {
+                pushed.refused += 1;
+                continue;
+            }
+            pushed.taken += 1;
+            let held = Held { series: item.key, value: item.value, weight: item.weight };
+            if self.windows.entry(start).or_default().insert(row, held).is_none() {
+                self.values += 1;
+            }
+        }
+        pushed
+    }
+
+    /// What [`ready`](Self::ready) would give, without giving it out.
+    pub fn ahead(&self, up_to: i64) -> Vec<OwnedWindow> {
+        let mut ahead = self.clone();
+        ahead.ready(up_to)
     }
 
     /// The windows that end at or before `up_to` (microseconds since the Unix epoch; what all
@@ -135,10 +180,7 @@ impl WindowBuffer {
             let series = entry.remove();
             self.values -= series.len();
             self.fill(start, &mut ready);
-            let series = series
-                .into_iter()
-                .map(|(key, (value, weight))| SeriesValue { key, value, weight })
-                .collect();
+            let series = self.combined(series);
             ready.push(OwnedWindow { start, end: start.saturating_add(self.window_us), series });
             self.last = Some(start);
             self.empty = 0;
@@ -150,6 +192,23 @@ impl WindowBuffer {
             self.fill(end, &mut ready);
         }
         ready
+    }
+
+    fn combined(&self, rows: BTreeMap<Arc<str>, Held>) -> Vec<SeriesValue> {
+        let mut series: BTreeMap<Arc<str>, (f64, f64)> = BTreeMap::new();
+        for held in rows.into_values() {
+            match series.entry(held.series) {
+                Entry::Vacant(place) => {
+                    place.insert((held.value, held.weight));
+                }
+                Entry::Occupied(mut place) => {
+                    let both = *place.get();
+                    place.insert(self.combine.both(both, (held.value, held.weight)));
+                }
+            }
+        }
+        let value = |(key, (value, weight))| SeriesValue { key, value, weight };
+        series.into_iter().map(value).collect()
     }
 
     /// Empty windows after the last given out that start before `end`.
@@ -183,10 +242,14 @@ impl WindowBuffer {
         for (start, series) in &self.windows {
             out.i64(*start);
             out.varint(series.len() as u64);
-            for (key, (value, weight)) in series {
-                out.text(key);
-                out.bits(*value);
-                out.bits(*weight);
+            for (row, held) in series {
+                out.text(row);
+                out.u8(u8::from(*row == held.series));
+                if *row != held.series {
+                    out.text(&held.series);
+                }
+                out.bits(held.value);
+                out.bits(held.weight);
             }
         }
         Ok(out.finish())
@@ -209,9 +272,11 @@ impl WindowBuffer {
         for _ in 0..input.count(9)? {
             let start = input.i64()?;
             let mut series = BTreeMap::new();
-            for _ in 0..input.count(17)? {
-                let key = input.text()?;
-                series.insert(key, (input.bits()?, input.bits()?));
+            for _ in 0..input.count(18)? {
+                let row = input.text()?;
+                let series_key = if input.u8()? != 0 { row.clone() } else { input.text()? };
+                let (value, weight) = (input.bits()?, input.bits()?);
+                series.insert(row, Held { series: series_key, value, weight });
             }
             values += series.len();
             if windows.insert(start, series).is_some() {

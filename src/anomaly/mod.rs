@@ -12,10 +12,20 @@
 //!
 //! | kind | value | weight | out of line when |
 //! |---|---|---|---|
+//! | [`auto`] | any | - | new to the series, seen in several ways; needs no tuning |
+//! | [`static_threshold`] | any | - | above or below a fixed limit |
+//! | [`ewma`] | any | - | so many deviations from the exponentially weighted mean |
+//! | [`median_mad`] | any | - | so many robust deviations from the median of the last windows |
+//! | [`seasonal`] | any | - | far from what is usual at this hour of the day or week |
+//! | [`novelty_gap`] | any | - | far from all values before |
+//! | [`level_change`] | any | - | a lasting change of level |
 //! | [`traffic_spike`] | count in the window | - | far above (or below) the series' own recent level |
 //! | [`error_rate`] | rate, 0 to 1 | requests | more errors than the series' own rate can explain |
 //! | [`response_time`] | positive, skewed | requests | far above the series' own recent level, as a factor |
 //! | [`client_share`] | count of one client | - | its share is far above its own usual one and the other clients' |
+//! | [`client_entropy`] | count of one client | - | requests on few clients, or on many, as never |
+//! | [`new_keys`] | any | - | many keys that were not there before |
+//! | [`scan`] | endpoints of one client | - | one client touches many more than the others |
 //! | [`ratio_to_mean`] | any | - | more than 3 times the mean of the windows before |
 //!
 //! # What all of them share
@@ -31,22 +41,38 @@
 //! - **Bounded**: constant work and memory a series; at most `max_series` of them, then the one
 //!   longest unseen is forgotten ([`DetectorStats::evicted`]).
 
+pub mod auto;
 pub mod band;
 pub mod binomial;
 pub mod buffer;
+pub mod client_entropy;
 pub mod client_share;
 pub mod error_rate;
+pub mod ewma;
 pub mod exposed;
 pub mod level;
+pub mod level_change;
 pub mod lifecycle;
+pub mod median_mad;
+pub mod moments;
+pub mod new_keys;
+pub mod news;
+pub mod novelty_gap;
 mod parameters;
+pub mod per_series;
 pub mod ratio_to_mean;
 pub mod reader;
 pub mod response_time;
 pub mod run;
+pub mod scan;
+pub mod seasonal;
+pub mod seen;
 pub mod series;
 pub mod spec;
+mod spec_clients;
+mod spec_series;
 pub mod state;
+pub mod static_threshold;
 pub mod track;
 pub mod traffic_spike;
 pub mod watch;
@@ -65,7 +91,7 @@ pub use buffer::{OwnedWindow, Pushed, WindowBuffer};
 pub use exposed::{Exposed, Shown};
 pub use lifecycle::{AnomalyEvent, EventKind, Lifecycle, Policy, anomaly_schema, to_batch};
 pub use reader::{Read, SeriesColumns, SeriesReader};
-pub use spec::{DetectorSpec, SpecError};
+pub use spec::{Combine, DetectorSpec, SpecError};
 pub use watch::{Judged, Outcome, Watch};
 
 /// Values and weights from here on are ignored: sums and squares of lesser ones stay finite,
@@ -246,6 +272,16 @@ pub trait Detector: Send {
 /// Makes the detector that a specification asks for. `name` is what its anomalies carry.
 pub fn build(name: &str, spec: &DetectorSpec) -> Box<dyn Detector> {
     match spec {
+        DetectorSpec::Auto(p) => Box::new(auto::detector(name, p)),
+        DetectorSpec::StaticThreshold(p) => Box::new(static_threshold::detector(name, p)),
+        DetectorSpec::Ewma(p) => Box::new(ewma::detector(name, p)),
+        DetectorSpec::MedianMad(p) => Box::new(median_mad::detector(name, p)),
+        DetectorSpec::Seasonal(p) => Box::new(seasonal::detector(name, p)),
+        DetectorSpec::NoveltyGap(p) => Box::new(novelty_gap::detector(name, p)),
+        DetectorSpec::LevelChange(p) => Box::new(level_change::detector(name, p)),
+        DetectorSpec::ClientEntropy(p) => Box::new(client_entropy::ClientEntropy::new(name, p)),
+        DetectorSpec::NewKeys(p) => Box::new(new_keys::NewKeys::new(name, p)),
+        DetectorSpec::Scan(p) => Box::new(scan::Scan::new(name, p)),
         DetectorSpec::TrafficSpike(p) => Box::new(traffic_spike::detector(name, p)),
         DetectorSpec::ErrorRate(p) => Box::new(error_rate::ErrorRate::new(name, p)),
         DetectorSpec::ResponseTime(p) => Box::new(response_time::detector(name, p)),

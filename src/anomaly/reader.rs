@@ -37,6 +37,8 @@ pub struct SeriesColumns {
 pub struct Read {
     /// (window start in microseconds since the Unix epoch, value), in the order of the rows.
     pub items: Vec<(i64, SeriesValue)>,
+    /// Of each item the row that it is of, if the reader tells rows apart.
+    pub rows: Vec<Arc<str>>,
     /// Rows left out: value or window NULL, or the value not finite.
     pub skipped: u64,
 }
@@ -49,6 +51,8 @@ pub struct SeriesReader {
     value: usize,
     weight: Option<usize>,
     window_start: usize,
+    /// The columns by which a row takes the place of an earlier one; empty: none does.
+    rows: Vec<usize>,
 }
 
 impl SeriesReader {
@@ -89,7 +93,18 @@ impl SeriesReader {
                 found: found.to_string(),
             });
         }
-        Ok(SeriesReader { schema, keys, value, weight, window_start })
+        Ok(SeriesReader { schema, keys, value, weight, window_start, rows: Vec::new() })
+    }
+
+    /// Also tells rows apart by these columns: for queries that give changed rows again.
+    ///
+    /// # Errors
+    ///
+    /// [`SpecError::Column`] for a name that the schema lacks.
+    pub fn telling_rows(mut self, columns: &[String]) -> Result<Self, SpecError> {
+        let found = columns.iter().map(|name| find(&self.schema, "key", name));
+        self.rows = found.collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// The schema that batches must have.
@@ -119,7 +134,13 @@ impl SeriesReader {
             .iter()
             .map(|at| ArrayFormatter::try_new(batch.column(*at), &options))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut read = Read { items: Vec::with_capacity(batch.num_rows()), skipped: 0 };
+        let parts = self
+            .rows
+            .iter()
+            .map(|at| ArrayFormatter::try_new(batch.column(*at), &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let items = Vec::with_capacity(batch.num_rows());
+        let mut read = Read { items, ..Read::default() };
         let mut key = String::new();
         for row in 0..batch.num_rows() {
             let finite = values.is_valid(row) && values.value(row).is_finite();
@@ -144,6 +165,15 @@ impl SeriesReader {
             let item =
                 SeriesValue { key: Arc::from(key.as_str()), value: values.value(row), weight };
             read.items.push((starts.value(row), item));
+            if !parts.is_empty() {
+                key.clear();
+                for part in &parts {
+                    // Between parts what no text of a value holds, so that no two rows are one.
+                    write!(key, "{}\u{1f}", part.value(row))
+                        .map_err(|_| DetectorError::Batch("a key has no text".to_owned()))?;
+                }
+                read.rows.push(Arc::from(key.as_str()));
+            }
         }
         Ok(read)
     }

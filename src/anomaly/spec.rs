@@ -5,7 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::band::Grading;
 use super::track::Tuning;
 
+use super::parameters::read;
 pub use super::parameters::{Field, SpecError};
+pub use super::spec_clients::{ClientEntropy, NewKeys, Scan};
+pub use super::spec_series::{
+    Auto, Ewma, LevelChange, MedianMad, NoveltyGap, Seasonal, StaticThreshold,
+};
 
 /// Which deviations are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +114,8 @@ macro_rules! parameters {
         }
     };
 }
+
+pub(super) use parameters;
 
 /// The learning of the kinds that follow a level.
 macro_rules! tuning {
@@ -292,51 +299,98 @@ parameters! {
     }
 }
 
-/// Which detector, with its parameters. In TOML the `kind` stands beside the parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum DetectorSpec {
-    TrafficSpike(TrafficSpike),
-    ErrorRate(ErrorRate),
-    ResponseTime(ResponseTime),
-    ClientShare(ClientShare),
-    RatioToMean(RatioToMean),
+/// The kinds there are, each named once.
+macro_rules! kinds {
+    ($($name:ident),* $(,)?) => {
+        /// Which detector, with its parameters. In TOML the `kind` stands beside the parameters.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+        pub enum DetectorSpec {
+            $($name($name),)*
+        }
+
+        impl DetectorSpec {
+            /// The names that `kind` can have.
+            pub const KINDS: &'static [&'static str] = &[$($name::KIND,)*];
+
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(DetectorSpec::$name(_) => $name::KIND,)*
+                }
+            }
+
+            /// Checks the ranges, for a specification that was not made by
+            /// [`from_parameters`](Self::from_parameters).
+            ///
+            /// # Errors
+            ///
+            /// [`SpecError::Value`].
+            pub fn check(&self) -> Result<(), SpecError> {
+                match self {
+                    $(DetectorSpec::$name(p) => p.check(),)*
+                }?;
+                self.check_together()
+            }
+
+            /// Names of the parameters of a kind and what each takes; `None` for an unknown kind.
+            pub fn fields(kind: &str) -> Option<&'static [Field]> {
+                match kind {
+                    $($name::KIND => Some($name::FIELDS),)*
+                    _ => None,
+                }
+            }
+
+            /// Reads the parameters of a kind (without `kind`); `None` for an unknown kind.
+            pub(super) fn read(
+                kind: &str,
+                parameters: &toml::Table,
+            ) -> Option<Result<Self, SpecError>> {
+                match kind {
+                    $($name::KIND => {
+                        Some(read(kind, $name::FIELDS, parameters).map(DetectorSpec::$name))
+                    })*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Auto,
+    StaticThreshold,
+    RatioToMean,
+    Ewma,
+    MedianMad,
+    Seasonal,
+    NoveltyGap,
+    LevelChange,
+    TrafficSpike,
+    ErrorRate,
+    ResponseTime,
+    ClientShare,
+    ClientEntropy,
+    NewKeys,
+    Scan,
 }
 
 impl DetectorSpec {
-    /// The names that `kind` can have.
-    pub const KINDS: &'static [&'static str] = &[
-        TrafficSpike::KIND,
-        ErrorRate::KIND,
-        ResponseTime::KIND,
-        ClientShare::KIND,
-        RatioToMean::KIND,
-    ];
-
-    pub fn kind(&self) -> &'static str {
-        match self {
-            DetectorSpec::TrafficSpike(_) => TrafficSpike::KIND,
-            DetectorSpec::ErrorRate(_) => ErrorRate::KIND,
-            DetectorSpec::ResponseTime(_) => ResponseTime::KIND,
-            DetectorSpec::ClientShare(_) => ClientShare::KIND,
-            DetectorSpec::RatioToMean(_) => RatioToMean::KIND,
+    /// Checks what no parameter can be checked for by itself.
+    fn check_together(&self) -> Result<(), SpecError> {
+        let DetectorSpec::StaticThreshold(p) = self else { return Ok(()) };
+        let wrong = |expected: &str, found: String| SpecError::Value {
+            kind: StaticThreshold::KIND.to_owned(),
+            key: "upper".to_owned(),
+            expected: expected.to_owned(),
+            found,
+        };
+        if p.upper.is_infinite() && p.lower.is_infinite() {
+            return Err(wrong("a number (or \"lower\", or both)", "neither".to_owned()));
         }
-    }
-
-    /// Checks the ranges, for a specification that was not made by
-    /// [`from_parameters`](Self::from_parameters).
-    ///
-    /// # Errors
-    ///
-    /// [`SpecError::Value`].
-    pub fn check(&self) -> Result<(), SpecError> {
-        match self {
-            DetectorSpec::TrafficSpike(p) => p.check(),
-            DetectorSpec::ErrorRate(p) => p.check(),
-            DetectorSpec::ResponseTime(p) => p.check(),
-            DetectorSpec::ClientShare(p) => p.check(),
-            DetectorSpec::RatioToMean(p) => p.check(),
+        if p.lower > p.upper {
+            return Err(wrong("a number of at least \"lower\"", p.upper.to_string()));
         }
+        Ok(())
     }
 
     /// Whether the kind is of no use without a weight column: a rate by itself does not tell
@@ -355,8 +409,19 @@ impl DetectorSpec {
         match self {
             DetectorSpec::TrafficSpike(_)
             | DetectorSpec::ClientShare(_)
+            | DetectorSpec::ClientEntropy(_)
+            | DetectorSpec::NewKeys(_)
+            | DetectorSpec::Scan(_)
             | DetectorSpec::RatioToMean(_) => Combine::Sum,
-            DetectorSpec::ErrorRate(_) | DetectorSpec::ResponseTime(_) => Combine::WeightedMean,
+            DetectorSpec::Auto(_)
+            | DetectorSpec::StaticThreshold(_)
+            | DetectorSpec::Ewma(_)
+            | DetectorSpec::MedianMad(_)
+            | DetectorSpec::Seasonal(_)
+            | DetectorSpec::NoveltyGap(_)
+            | DetectorSpec::LevelChange(_)
+            | DetectorSpec::ErrorRate(_)
+            | DetectorSpec::ResponseTime(_) => Combine::WeightedMean,
         }
     }
 }

@@ -250,15 +250,17 @@ impl Catalog {
         }
         let full: Vec<String> = self.tables.iter().map(|entry| entry.name.to_string()).collect();
         let wanted = parts.join(".");
-        let short = self.tables.iter().map(|entry| entry.name.table());
-        let near =
-            nearest(&wanted, full.iter().map(String::as_str)).map(str::to_owned).or_else(|| {
-                let table = nearest(parts.last()?, short)?;
-                self.tables
-                    .iter()
-                    .find(|entry| entry.name.table() == table)
-                    .map(|entry| entry.name.to_string())
-            });
+        let by_table = || {
+            let names = self.tables.iter().map(|entry| entry.name.table());
+            let table = nearest(parts.last()?, names)?;
+            let entry = self.tables.iter().find(|entry| entry.name.table() == table)?;
+            Some(entry.name.to_string())
+        };
+        let by_full_name = || nearest(&wanted, full.iter().map(String::as_str)).map(str::to_owned);
+        let near = match parts {
+            [_] => by_table().or_else(by_full_name),
+            _ => by_full_name().or_else(by_table),
+        };
         match near {
             Some(near) => format!("did you mean '{near}'?"),
             None => format!("the tables are {}", full.join(", ")),

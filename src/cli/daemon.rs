@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{FAILED, REFUSED, USAGE};
-use crate::actors::{Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper};
+use crate::actors::{
+    BatchJobs, Blueprint, Outcome, PipelineError, PipelineSupervisor, RunOptions, Stopper,
+};
 use crate::catalog::Catalog;
 use crate::server::{self, LakeStatements, ServerHandle, ServerOptions, ServerState};
 use crate::telemetry::events::ConfigLoaded;
@@ -48,6 +50,9 @@ pub struct Daemon {
     supervisor: PipelineSupervisor,
     progress: Arc<PipelineProgress>,
     server: Option<ServerHandle>,
+    jobs: Option<BatchJobs>,
+    /// Whether the run ends by itself; batch jobs are run then.
+    bounded: bool,
     // Dropped after the pipeline has ended: it flushes what was counted last.
     upkeep: Upkeep,
 }
@@ -68,6 +73,9 @@ impl Daemon {
         }
         .emit();
         let progress = PipelineProgress::new(blueprint.settings.name.as_str());
+        let jobs =
+            BatchJobs::of(&blueprint, &progress).context("the batch jobs can't be set up")?;
+        let bounded = options.available_now;
         let supervisor = PipelineSupervisor::new(blueprint.clone(), progress.clone(), options)?;
         let upkeep = Upkeep::start(handle.clone(), vec![progress.clone()])
             .context("the metrics' upkeep can't be started")?;
@@ -90,7 +98,7 @@ impl Daemon {
         } else {
             None
         };
-        Ok(Self { supervisor, progress, server, upkeep })
+        Ok(Self { supervisor, progress, server, jobs, bounded, upkeep })
     }
 
     /// Where the pipeline stands.
@@ -120,14 +128,21 @@ impl Daemon {
     /// Runs until a [`Stopper`] tells it to stop. The first SIGTERM or SIGINT is told to `asked`,
     /// which sees to it that this comes about; the second ends the process.
     pub fn run_and_tell(self, asked: impl Fn() + 'static) -> Result<Outcome, DaemonError> {
-        let Self { supervisor, server, upkeep, .. } = self;
+        let Self { supervisor, server, upkeep, mut jobs, bounded, .. } = self;
         let outcome = System::new().block_on(async move {
             actix::spawn(async move {
                 if let Err(error) = watch_signals(asked).await {
                     tracing::warn!(%error, "signals are not handled");
                 }
             });
-            supervisor.run().await
+            if let Some(jobs) = jobs.as_mut().filter(|_| !bounded) {
+                jobs.start();
+            }
+            let outcome = supervisor.run().await;
+            if let (Some(jobs), true, Ok(Outcome::EndOfInput)) = (&jobs, bounded, &outcome) {
+                jobs.run_all().await;
+            }
+            outcome
         });
         if let Some(server) = server {
             server.stop();

@@ -12,6 +12,7 @@ use crate::actors::Blueprint;
 use crate::actors::blueprint::{
     DetectorBlueprint, Feeds, SinkBlueprint, SinkTarget, SourceBlueprint,
 };
+use crate::anomaly::Severity;
 use crate::config::{self, Environment};
 use crate::sink::Guarantee;
 use crate::sql;
@@ -158,13 +159,20 @@ impl<'a> Shown<'a> {
             }
         }
         for detector in self.detectors() {
-            let sink = &self.blueprint.sinks[detector.sink];
             let query = &self.blueprint.queries[detector.query].name;
             let _ = write!(text, "\ndetector {} ({})\n", detector.name, detector.spec.kind());
             let _ =
                 writeln!(text, "  {:<9}  {} of query {query}", "watches", detector.columns.value);
             let _ = writeln!(text, "  {:<9}  {}", "by", keys(detector));
-            let _ = writeln!(text, "  -> {} sink [{}] {}", sink.kind(), sink.sink, sink.address());
+            for (index, min_severity) in &detector.sinks {
+                let sink = &self.blueprint.sinks[*index];
+                let from = match min_severity {
+                    Severity::Info => String::new(),
+                    severity => format!(", from {severity} on"),
+                };
+                let (kind, name) = (sink.kind(), &sink.sink);
+                let _ = writeln!(text, "  -> {kind} sink [{name}] {}{from}", sink.address());
+            }
         }
         let letters = self.blueprint.dead_letters().map(|sink| &self.blueprint.sinks[sink]);
         let letters = match letters {
@@ -219,7 +227,11 @@ impl<'a> Shown<'a> {
                 "query": &*self.blueprint.queries[detector.query].name,
                 "value": detector.columns.value,
                 "keys": detector.columns.keys,
-                "sink": sink(&self.blueprint.sinks[detector.sink]),
+                "sinks": detector
+                    .sinks
+                    .iter()
+                    .map(|(index, _)| sink(&self.blueprint.sinks[*index]))
+                    .collect::<Vec<_>>(),
             })
         });
         let letters = self.blueprint.dead_letters().map(|index| sink(&self.blueprint.sinks[index]));

@@ -1,6 +1,7 @@
 //! The command line, one file a subcommand.
 
 pub mod demo;
+pub mod detect;
 pub mod explain;
 pub mod generate;
 pub mod healthcheck;
@@ -10,6 +11,7 @@ pub mod table;
 pub mod test;
 pub mod validate;
 
+mod backfill;
 mod catalog;
 mod daemon;
 
@@ -55,6 +57,7 @@ enum Command {
     Validate(validate::ValidateArgs),
     Test(test::TestArgs),
     Explain(explain::ExplainArgs),
+    Detect(Box<detect::DetectArgs>),
     Generate(Box<generate::GenerateArgs>),
     Sql(Box<sql::SqlArgs>),
     Table(table::TableArgs),
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::execute(args),
         Command::Test(args) => test::execute(args),
         Command::Explain(args) => explain::execute(args),
+        Command::Detect(args) => detect::execute(*args),
         Command::Generate(args) => generate::execute(*args),
         Command::Sql(args) => sql::execute(*args),
         Command::Table(args) => table::execute(args),

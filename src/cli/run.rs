@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::backfill::{self, BackfillArgs};
 use super::daemon::{self, Daemon};
 use super::{OK, USAGE};
 use crate::actors::{Blueprint, RunOptions};
@@ -20,6 +21,10 @@ Examples:
 
   Work off what is in the topic, then stop (as Spark's availableNow):
     millpond run config/weblogs.toml --available-now
+
+  Compute one query again over the table of another, into a table of its own:
+    millpond run config/weblogs.toml --once --from-table bronze --query traffic_minutes \\
+        --into /data/traffic_again
 
 Metrics, health and progress are served at http://127.0.0.1:9898 ([server] in the file).
 SIGTERM or Ctrl-C finishes the epoch and exits; a second one exits at once.";
@@ -51,6 +56,8 @@ pub struct RunArgs {
     /// checkpoint was lost come out incomplete.
     #[arg(long)]
     pub resume_from_table: bool,
+    #[command(flatten)]
+    pub backfill: BackfillArgs,
 }
 
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
@@ -81,6 +88,9 @@ pub fn execute(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     logging::init(log)?;
     daemon::arm_fail_points()?;
+    if !args.backfill.from_table.is_empty() {
+        return Ok(backfill::execute(&blueprint, &args.backfill));
+    }
     let once = args.once || settings.trigger == Trigger::Once;
     let options = RunOptions {
         available_now: once || args.available_now || settings.trigger == Trigger::AvailableNow,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::OK;
 use super::run::{key_value, refuse};
 use crate::actors::Blueprint;
-use crate::actors::blueprint::QueryBlueprint;
+use crate::actors::blueprint::{DetectorBlueprint, QueryBlueprint};
 use crate::config::{self, Environment};
 use crate::sql::{Origin, QueryPlan};
 
@@ -104,10 +104,15 @@ fn plan_as_text(blueprint: &Blueprint) -> String {
             detector.name,
             detector.spec.kind(),
             blueprint.queries[detector.query].name,
-            blueprint.sinks[detector.sink].address()
+            receivers(blueprint, detector).join(", ")
         );
     }
     text
+}
+
+/// Where events of a detector's anomalies go, its own table first.
+fn receivers(blueprint: &Blueprint, detector: &DetectorBlueprint) -> Vec<String> {
+    detector.sinks.iter().map(|(sink, _)| blueprint.sinks[*sink].address()).collect()
 }
 
 /// What a query names in FROM.
@@ -166,7 +171,8 @@ fn plan_as_json(blueprint: &Blueprint) -> serde_json::Value {
             "name": &*detector.name,
             "kind": detector.spec.kind(),
             "query": &*blueprint.queries[detector.query].name,
-            "table": blueprint.sinks[detector.sink].address(),
+            "table": receivers(blueprint, detector).first(),
+            "sinks": receivers(blueprint, detector),
         })).collect::<Vec<_>>(),
     })
 }

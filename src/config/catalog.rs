@@ -5,6 +5,7 @@ use crate::lake::TableLocation;
 
 use super::diagnostics::ConfigError;
 use super::model::{self, DeltaSinkSettings, Settings, SinkSettings, SourceKind};
+use super::storage::Options;
 
 impl Catalog {
     /// The Delta tables that a configuration writes or names.
@@ -42,11 +43,12 @@ pub(super) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
 fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
     let pipeline = settings.name.as_str();
     let mut tables: Vec<(TableEntry, Vec<String>)> = Vec::new();
-    let mut add = |name: TableName, path: &str, kind, by: Option<String>, key: Vec<String>| {
+    let mut add = |name: TableName, (path, storage), kind, by: Option<String>, key: Vec<String>| {
+        let (path, storage): (&String, &Options) = (path, storage);
         if path.contains("${") {
             return;
         }
-        let location = TableLocation::new(path);
+        let location = TableLocation::new(path).with_storage_options(storage.clone());
         tables.push((TableEntry { name, location, kind, written_by: by }, key));
     };
     for query in &settings.queries {
@@ -56,7 +58,7 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
                 .unwrap_or_else(|| TableName::of(pipeline, &sink.name.replace('.', "_")));
             let by = Some(format!("query {}", query.name));
             let key = settings.sink_key(&query.name, n, "table");
-            add(name, &delta.path, TableKind::Sink, by, key);
+            add(name, (&delta.path, &delta.storage), TableKind::Sink, by, key);
         }
     }
     let mut shared: Vec<(&DeltaSinkSettings, Vec<&str>)> = Vec::new();
@@ -72,7 +74,7 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let what = if detectors.len() == 1 { "detector" } else { "detectors" };
         let by = Some(format!("{what} {}", detectors.join(", ")));
         let key = ["detectors", detectors[0], "sink", "table"].map(str::to_owned).to_vec();
-        add(name, &delta.path, TableKind::Anomalies, by, key);
+        add(name, (&delta.path, &delta.storage), TableKind::Anomalies, by, key);
     }
     let letters = &settings.dead_letters;
     if letters.enabled {
@@ -80,18 +82,37 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let name = name.unwrap_or_else(|| TableName::of(pipeline, "dead_letters"));
         let by = Some("unreadable records".to_owned());
         let key = ["dead_letters", "table"].map(str::to_owned).to_vec();
-        add(name, &letters.path, TableKind::DeadLetters, by, key);
+        add(name, (&letters.path, &letters.storage), TableKind::DeadLetters, by, key);
+    }
+    for job in &settings.batch {
+        let name = given(&job.sink, pipeline).unwrap_or_else(|| TableName::of(pipeline, &job.name));
+        let by = Some(format!("batch {}", job.name));
+        let key = ["batch", &job.name, "sink", "table"].map(str::to_owned).to_vec();
+        add(name, (&job.sink.path, &job.sink.storage), TableKind::Sink, by, key);
+    }
+    let runs = &settings.batch_runs;
+    if runs.enabled && !settings.batch.is_empty() {
+        let name = runs.table.as_deref().and_then(|name| TableName::parse(name, pipeline).ok());
+        let name = name.unwrap_or_else(|| TableName::of(pipeline, "batch_runs"));
+        let key = ["batch_runs", "table"].map(str::to_owned).to_vec();
+        add(
+            name,
+            (&runs.path, &runs.storage),
+            TableKind::Sink,
+            Some("runs of batch jobs".to_owned()),
+            key,
+        );
     }
     for table in settings.tables.iter().filter(|t| t.kind == model::TableKind::Delta) {
         let name = TableName::of(pipeline, &table.name);
         let key = vec!["tables".to_owned(), table.name.clone()];
-        add(name, &table.path, TableKind::Static, None, key);
+        add(name, (&table.path, &table.storage), TableKind::Static, None, key);
     }
     for source in &settings.sources {
         let SourceKind::Delta(delta) = &source.kind else { continue };
         let name = TableName::of(pipeline, &source.name);
         let key = vec!["sources".to_owned(), source.name.clone()];
-        add(name, &delta.path, TableKind::Source, None, key);
+        add(name, (&delta.path, &delta.storage), TableKind::Source, None, key);
     }
     tables
 }

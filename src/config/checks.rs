@@ -235,6 +235,24 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
             });
         }
     }
+    for job in &settings.batch {
+        writers.push(Writer {
+            what: format!("batch job `{}`", job.name),
+            path: normal(&job.sink.path),
+            key: path_of(&["batch", &job.name, "sink", "path"]),
+            detector: None,
+            kind: Kind::Table,
+        });
+    }
+    if settings.batch_runs.enabled && !settings.batch.is_empty() {
+        writers.push(Writer {
+            what: "the log of batch runs".to_owned(),
+            path: normal(&settings.batch_runs.path),
+            key: path_of(&["batch_runs", "path"]),
+            detector: None,
+            kind: Kind::Table,
+        });
+    }
     for detector in &settings.detectors {
         writers.push(Writer {
             what: format!("detector `{}`", detector.name),

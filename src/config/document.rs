@@ -9,6 +9,7 @@ use toml::value::Datetime;
 use super::diagnostics::{ConfigError, Location, SourceFile};
 use super::kafka_options::is_secret_option;
 use super::secret::{MASK, names_secret};
+use crate::lake::store::looks_secret;
 
 /// A configuration of more bytes than this is some other file.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -286,9 +287,22 @@ fn option_name(within: Option<&str>, key: &str) -> Option<String> {
     }
 }
 
+/// What the names of keys contain whose values are not shown, outside of `options`. The latter ones
+/// are those of object stores, which a configuration must not have; errors say so.
+const SECRET_KEYS: [&str; 8] = [
+    "password",
+    "secret",
+    "token",
+    "access_key",
+    "account_key",
+    "sas_key",
+    "credential",
+    "service_account",
+];
+
 fn is_secret_name(option: Option<&str>, key: &str) -> bool {
     match option {
-        None => ["password", "secret", "token"].iter().any(|word| key.contains(word)),
+        None => SECRET_KEYS.iter().any(|word| key.contains(word)),
         Some(option) => !option.is_empty() && is_secret_option(option),
     }
 }
@@ -307,12 +321,21 @@ pub(crate) fn is_secret_path(path: &[String]) -> bool {
 /// Whether a text is an address with a user in it (`postgres://user:password@host`), or one of
 /// PostgreSQL's `password=…` strings.
 pub(crate) fn holds_credentials(text: &str) -> bool {
+    // `abfss://container@account.dfs.core.windows.net/` has no user in it.
+    let container = text.strip_prefix("abfss://").or_else(|| text.strip_prefix("abfs://"));
+    if let Some((name, _)) = container.and_then(|rest| rest.split_once('@'))
+        && !name.contains([':', '/'])
+    {
+        return looks_secret(text);
+    }
     let user = text.match_indices("://").any(|(at, _)| {
         let rest = &text[at + 3..];
         rest[..rest.find('/').unwrap_or(rest.len())].contains('@')
     });
     // A password may hold a slash where it should not: then the user is not found above.
-    user || (text.contains("://") && text.contains('@')) || text.contains("password=")
+    user || (text.contains("://") && text.contains('@'))
+        || text.contains("password=")
+        || looks_secret(text)
 }
 
 /// Whether a value is one `${…}` and nothing else: then it says where a secret is, not what.

@@ -12,6 +12,8 @@
 //!
 //! What is unknown is rejected. What is secret is never shown: see [`Secret`].
 
+mod alerts;
+mod batch;
 mod catalog;
 mod checks;
 mod context;
@@ -33,6 +35,7 @@ mod section;
 mod server;
 mod sink;
 mod source;
+mod storage;
 mod suggest;
 mod table;
 #[cfg(test)]
@@ -50,7 +53,8 @@ use std::sync::Arc;
 pub use diagnostics::{ConfigError, ConfigErrors, Location};
 pub use environment::Environment;
 pub use model::{
-    After, AfterFile, AvroFormat, BatchSettings, CheckpointSettings, Compression,
+    After, AfterFile, AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, AvroFormat,
+    BatchJobSettings, BatchRunsSettings, BatchSettings, CheckpointSettings, Compression,
     ConsoleSinkSettings, CsvFormat, CsvHeader, CsvMode, DeadLetterSettings, DebeziumFormat,
     DebeziumPayload, DecimalSetting, DeltaSinkSettings, DeltaSourceSettings, DeltaStart,
     DetectorSettings, DropDuplicates, DropWithin, ExpectationSettings, FileCompression, FileOrder,
@@ -63,7 +67,8 @@ pub use model::{
     SourceKind, SourceSettings, SqlBoxSettings, StartOffset, StartPosition, TableKind,
     TableSettings, TestBatch, TestExpectation, TestInput, TestRecords, TestRow, TestSettings,
     TestTable, TextCompression, TimeSettings, TimestampSetting, TlsSettings, Trigger, TypeChange,
-    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, When,
+    UnknownFields, UpkeepKeys, UpkeepSettings, ViolationAction, WatermarkSettings, WebhookFormat,
+    WebhookSettings, When,
 };
 pub use secret::{OptionValue, Secret};
 pub use text::TextLocation;

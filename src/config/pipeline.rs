@@ -15,16 +15,19 @@ use super::model::{
 };
 use super::section::Section;
 use super::suggest;
-use super::{detector, query, server, sink, source, table, unit_test, upkeep};
+use super::{
+    alerts, batch, detector, query, server, sink, source, storage, table, unit_test, upkeep,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads everything, so that everything is reported; what has errors is left out of the result.
 pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) -> Settings {
     let name = name(root);
-    let data_dir = root
-        .string("data_dir", "a directory")
-        .map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.text));
+    let help = "checkpoints are below it, and they are on a local disk; give each table a `path` of \
+                its own";
+    let data_dir =
+        local_directory(root, "data_dir", help).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let shards = root.integer("shards", 1, 64).and_then(|n| usize::try_from(n).ok());
     let memory = memory(&root.section("memory"));
     let (trigger, checkpoint) = epochs(root, &data_dir, &name);
@@ -37,6 +40,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     );
     let server = server::read(&root.section("server"));
     let logging = logging(&root.section("logging"));
+    let storage = storage::read(&root.section("storage"));
     let mut sources = Vec::new();
     for (source_name, section) in root.named("sources") {
         sources.extend(source::read(source_name, &section, &name));
@@ -56,6 +60,12 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
     for (detector_name, section) in root.named("detectors") {
         detectors.extend(detector::read(detector_name, &section, &anomalies));
     }
+    let alerts = alerts::read(&root.section("alerts"));
+    let mut jobs = Vec::new();
+    for (job_name, section) in root.named("batch") {
+        jobs.extend(batch::read(job_name, &section));
+    }
+    let batch_runs = batch::runs(&root.section("batch_runs"), &data_dir);
     let tests = unit_test::read(root);
     for (key, example) in
         [("sources", "[sources.NAME], one or more"), ("queries", "[queries.NAME], one or more")]
@@ -67,7 +77,7 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         }
     }
     root.finish();
-    Settings {
+    let mut settings = Settings {
         name,
         data_dir,
         shards: shards.unwrap_or_else(cores),
@@ -78,16 +88,34 @@ pub(crate) fn read(root: &Section<'_>, files: Vec<PathBuf>, locator: Locator) ->
         stop_timeout,
         server,
         logging,
+        storage,
         sources,
         tables,
         dead_letters,
         upkeep,
         queries,
         detectors,
+        alerts,
+        batch: jobs,
+        batch_runs,
         tests,
         files,
         locator,
+    };
+    storage::inherit(&mut settings);
+    settings
+}
+
+/// A directory that cannot be in an object store; `help` says why.
+fn local_directory(section: &Section<'_>, key: &'static str, help: &str) -> Option<PathBuf> {
+    const EXPECTED: &str = "a directory";
+    let found = section.string(key, EXPECTED)?;
+    let remote = found.text.split_once("://").is_some_and(|(scheme, _)| scheme != "file");
+    if remote && !found.unresolved {
+        section.reject(key, found.node, EXPECTED, Some(help.to_owned()));
+        return None;
     }
+    Some(PathBuf::from(found.text))
 }
 
 fn cores() -> usize {
@@ -160,7 +188,8 @@ fn checkpoint(
     data_dir: &Path,
     name: &str,
 ) -> CheckpointSettings {
-    let directory = section.string("directory", "a directory");
+    let help = "checkpoints are on a local disk: what they promise is flushed there";
+    let directory = local_directory(section, "directory", help);
     let timeout =
         section.duration("timeout", Duration::from_secs(600), Duration::from_secs(1), 7 * DAY);
     if timeout < interval {
@@ -173,10 +202,7 @@ fn checkpoint(
         section.duration("drain_timeout", Duration::from_secs(30), Duration::from_millis(100), DAY);
     section.finish();
     CheckpointSettings {
-        directory: directory.map_or_else(
-            || data_dir.join("checkpoints").join(name),
-            |found| PathBuf::from(found.text),
-        ),
+        directory: directory.unwrap_or_else(|| data_dir.join("checkpoints").join(name)),
         interval,
         timeout,
         drain_timeout,
@@ -235,10 +261,11 @@ fn logging(section: &Section<'_>) -> LoggingSettings {
 fn dead_letters(section: &Section<'_>, data_dir: &Path) -> DeadLetterSettings {
     let default = under(data_dir, "dead_letters");
     let path =
-        if section.has("path") { sink::table_path(section).unwrap_or(default) } else { default };
+        if section.has("path") { sink::delta_path(section).unwrap_or(default) } else { default };
     let settings = DeadLetterSettings {
         enabled: section.boolean("enabled", true),
         path,
+        storage: storage::of_table(section),
         table: sink::table_name(section),
         max_payload: section.size("max_payload", 64 << 10, 0, 64 << 20),
     };

@@ -6,8 +6,9 @@ use super::format;
 use super::model::{TableKind, TableSettings};
 use super::names::check_name;
 use super::section::Section;
-use super::sink::table_path;
+use super::sink::delta_path;
 use super::source::{DAY, files_path, schema};
+use super::storage;
 use super::text::TextLocation;
 
 #[derive(Clone, Copy)]
@@ -43,11 +44,15 @@ pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<TableSettings> {
             if !section.has("path") {
                 section.missing("path", "\"./data/products\"");
             }
-            table_path(section)
+            delta_path(section)
         }
         Kind::Parquet => files_path(section, "\"./products.parquet\""),
         Kind::Csv => files_path(section, "\"./products.csv\""),
         Kind::Json => files_path(section, "\"./products.json\""),
+    };
+    let storage = match kind {
+        Kind::Delta => storage::of_table(section),
+        Kind::Parquet | Kind::Csv | Kind::Json => Default::default(),
     };
     let declared = schema(section, matches!(kind, Kind::Csv | Kind::Json));
     let refresh = section
@@ -81,6 +86,7 @@ pub(crate) fn read(name: &str, section: &Section<'_>) -> Option<TableSettings> {
         name: name.to_owned(),
         kind,
         path: path?,
+        storage,
         schema_text,
         schema_location,
         refresh,

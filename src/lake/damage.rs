@@ -2,65 +2,34 @@
 //!
 //! Libraries say that a log cannot be read, seldom which of its files is at fault, and take a
 //! commit of no bytes for one that changed nothing: rows would be missing without a word. Every
-//! reader of this program looks at the commits that a version is made of first, which costs a few
-//! `HEAD` requests; and where reading fails, the log is gone through until the culprit is found.
+//! reader of this program looks at the sizes of the commits that a version is made of; and where
+//! reading fails, the log is gone through until the culprit is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use deltalake::kernel::Version;
+use deltalake::kernel::{Snapshot, Version};
 use deltalake::logstore::object_store::{ObjectStoreExt, path::Path};
-use deltalake::logstore::{LogStoreRef, commit_uri_from_version, object_store};
-use futures::{StreamExt, TryStreamExt};
+use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
+use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::LakeError;
 
-/// Requests that are under way at a time.
-const PARALLEL: usize = 16;
-
-/// Looks at the commits between the newest checkpoint that is known of and `version`: each must be
-/// there and have something in it.
+/// Looks at the files of the log that a version is made of: each has to have something in it. Costs
+/// nothing, because their sizes came with the listing.
 ///
 /// # Errors
-/// [`LakeError::Damaged`], [`LakeError::Io`].
-pub(crate) async fn check_commits(
-    store: &LogStoreRef,
-    table: &str,
-    version: Version,
-) -> Result<(), LakeError> {
-    let from = match super::table::last_checkpoint(store, table).await? {
-        Some(checkpoint) if checkpoint <= version => checkpoint + 1,
-        Some(_) => return Ok(()), // an older version: what it is made of is not known cheaply
-        None => 0,
-    };
-    let objects = store.object_store(None);
-    let sizes = futures::stream::iter(from..=version)
-        .map(|version| {
-            let objects = objects.clone();
-            async move {
-                let path = commit_uri_from_version(Some(version));
-                (version, objects.head(&path).await.map(|meta| meta.size), path)
-            }
-        })
-        .buffered(PARALLEL);
-    let mut sizes = std::pin::pin!(sizes);
-    while let Some((at, size, path)) = sizes.next().await {
-        match size {
-            Ok(0) => return Err(damaged(table, &path, "it is empty")),
-            Ok(_) => {}
-            // The hint may be older than a checkpoint whose commits were cleaned up.
-            Err(object_store::Error::NotFound { .. }) if at < version => {
-                if let Some(error) = find(store, table).await {
-                    return Err(error);
-                }
-                return Ok(());
-            }
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(e) => return Err(LakeError::io("read", shown(table, &path), e)),
+/// [`LakeError::Damaged`], [`LakeError::Log`].
+pub(crate) fn check_log(snapshot: &Snapshot, table: &str) -> Result<(), LakeError> {
+    let scan = snapshot.scan_builder().build().map_err(|e| LakeError::log(table, e))?;
+    let listed = &scan.snapshot().log_segment().listed;
+    match listed.ascending_commit_files.iter().find(|file| file.location.size == 0) {
+        Some(file) => {
+            Err(damaged(table, &commit_uri_from_version(Some(file.version)), "it is empty"))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The first damaged file among those that the newest version is made of; `None` if none is, or if

@@ -6,6 +6,8 @@ use std::io;
 use deltalake::DeltaTableError;
 use deltalake::logstore::object_store;
 
+use super::store::redact;
+
 /// A boxed cause.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -21,6 +23,16 @@ pub enum LakeError {
         /// The address as it was given.
         uri: String,
         /// Why not.
+        reason: String,
+    },
+
+    /// The object store cannot be used as it is configured, or not at all: no credentials, an
+    /// option that means nothing to it, no conditional put.
+    #[error("the object store of {uri} cannot be used: {reason}")]
+    Store {
+        /// The table's address.
+        uri: String,
+        /// Why not, and what helps.
         reason: String,
     },
 
@@ -159,6 +171,7 @@ impl LakeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Location { .. } => "location",
+            Self::Store { .. } => "store",
             Self::Io { .. } => "io",
             Self::Definition { .. } => "definition",
             Self::Schema { .. } => "schema",
@@ -226,8 +239,27 @@ fn causes<'a>(
 }
 
 /// The last cause: what the operating system or the remote end said, without the layers above.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    tidy(&causes(error).last().map(ToString::to_string).unwrap_or_default())
+}
+
+/// What a store has said, without secrets, and in a line: their answers are XML.
+fn tidy(text: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.trim())
+    };
+    let said = match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => {
+            // What comes before the document is the status.
+            let status = text.split('<').next().unwrap_or_default();
+            let status = status.trim_end_matches(|c: char| c == ':' || c.is_whitespace());
+            let message = message.lines().next().unwrap_or_default();
+            format!("{status}: {code}: {message}")
+        }
+        _ => text.to_owned(),
+    };
+    redact(&said)
 }
 
 /// The whole chain in one line, without repeating what a layer already quotes of the next.
@@ -240,7 +272,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
             text.push_str(&words);
         }
     }
-    text
+    redact(&text)
 }
 
 fn list(items: &[String]) -> String {

@@ -16,6 +16,7 @@ impl TableLocation {
         if self.local_path().is_some_and(|path| !path.is_dir()) {
             return Ok(None);
         }
+        self.check_credentials().await?;
         let store = self.log_store()?;
         let table = super::table::shown_uri(&store);
         let found = store.is_delta_table_location().await;
@@ -43,7 +44,7 @@ impl ExistingTable {
             Ok(snapshot) => snapshot,
             Err(error) => return Err(self.explained("read the log of", error).await),
         };
-        damage::check_commits(&self.store, &self.table, snapshot.version()).await?;
+        damage::check_log(&snapshot, &self.table)?;
         Ok(snapshot)
     }
 
@@ -53,9 +54,8 @@ impl ExistingTable {
         if let Err(error) = table.load().await {
             return Err(self.explained("read the log of", error).await);
         }
-        if let Some(version) = table.version() {
-            damage::check_commits(&self.store, &self.table, version).await?;
-        }
+        // deltalake's own does not tell what it is made of.
+        self.snapshot(table.version()).await?;
         Ok(table)
     }
 

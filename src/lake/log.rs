@@ -142,7 +142,15 @@ impl LogView {
         if let Some(known) = self.transactions.get(app_id) {
             return Ok(*known);
         }
-        let found = self.transaction_in_base(app_id).await?;
+        let found = match self.transaction_in_base(app_id).await {
+            Ok(found) => found,
+            // Upkeep, or another writer, may have cleaned up the commits that the base is made of.
+            Err(_) => {
+                let table = ExistingTable { store: self.store.clone(), table: self.table.clone() };
+                self.base = Arc::new(table.snapshot(Some(self.version)).await?);
+                self.transaction_in_base(app_id).await?
+            }
+        };
         self.transactions.insert(app_id.to_owned(), found);
         Ok(found)
     }

@@ -15,7 +15,6 @@
 //!   learnt the same commit is recognised instead of fenced or repeated;
 //! - on a local disk nothing gets its name before its bytes are flushed.
 
-mod address;
 mod compat;
 mod create;
 pub(crate) mod damage;
@@ -26,6 +25,7 @@ mod location;
 mod log;
 pub(crate) mod rewrite;
 mod spec;
+pub mod store;
 mod table;
 mod types;
 mod widen;
@@ -35,10 +35,10 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use address::TableLocation;
 pub use deltalake::kernel::Add;
 pub use error::LakeError;
 pub(crate) use existing::ExistingTable;
+pub use location::{TableLocation, location_problem};
 pub use spec::{Compression, TableSpec, UnknownCompression};
 pub(crate) use table::rows_of;
 pub use table::{CommitInfo, LakeTable};

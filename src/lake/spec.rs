@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use arrow::datatypes::SchemaRef;
 
+use super::TableLocation;
+
 /// The Delta tables of one sink: where the table is, what its rows are, how its files are written.
 #[derive(Clone, Debug)]
 pub struct TableSpec {
-    /// A local path (relative ones count from the working directory), a `file://` URL, or the
-    /// URL of an object store that deltalake was built with.
+    /// As of a [`TableLocation`].
     pub uri: String,
     /// The columns of the rows to be written, partition columns among them, in any order.
     pub schema: SchemaRef,
@@ -32,7 +33,7 @@ pub struct TableSpec {
     pub name: Option<String>,
     /// The table's description in its metadata, if it is created here.
     pub description: Option<String>,
-    /// Options of the object store (`AWS_ACCESS_KEY_ID`, ...); none for local tables.
+    /// Options of the object store, as [`store`](super::store) has them; never credentials.
     pub storage_options: BTreeMap<String, String>,
 }
 
@@ -58,6 +59,11 @@ impl TableSpec {
             description: None,
             storage_options: BTreeMap::new(),
         }
+    }
+
+    /// Where the table is.
+    pub fn location(&self) -> TableLocation {
+        TableLocation::new(self.uri.as_str()).with_storage_options(self.storage_options.clone())
     }
 }
 

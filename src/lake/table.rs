@@ -21,11 +21,14 @@ use super::compat::{changes, compare, objections};
 use super::create::{add_columns, check_definition, create, stamp};
 use super::log::{LogView, TOKEN_KEY, Written};
 use super::types::delta_fields;
-use super::{LakeError, TableSpec, location, now_ms};
+use super::{ExistingTable, LakeError, TableSpec, now_ms};
 
 /// How often a commit is tried against writers that take its version, before the caller gets
 /// [`LakeError::Conflict`]. Each try costs one small read, so this is far from patience's end.
 const COMMIT_ATTEMPTS: u32 = 64;
+
+/// How long a commit waits, times its attempts, for a version that is taken and not there yet.
+const TAKEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often opening starts over because another creator or evolver was first.
 const OPEN_ATTEMPTS: u32 = 16;
@@ -88,7 +91,7 @@ impl LakeTable {
     /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
     pub async fn open_or_create(spec: &TableSpec) -> Result<Self, LakeError> {
         let columns = check_definition(spec, delta_fields(&spec.schema))?;
-        let store = location::log_store(spec)?;
+        let store = spec.location().writable().await?;
         let table = shown_uri(&store);
         for _ in 0..OPEN_ATTEMPTS {
             let Some(view) = LogView::load(&store, &table).await? else {
@@ -137,8 +140,9 @@ impl LakeTable {
     /// # Errors
     /// [`LakeError::Location`], [`LakeError::Io`], [`LakeError::Log`].
     pub async fn existing_schema(spec: &TableSpec) -> Result<Option<SchemaRef>, LakeError> {
-        let store = location::log_store(spec)?;
-        let table = shown_uri(&store);
+        let Some(ExistingTable { store, table }) = spec.location().existing().await? else {
+            return Ok(None);
+        };
         let Some(view) = LogView::load(&store, &table).await? else { return Ok(None) };
         Ok(Some(arrow_schema(&table, &delta_schema(&table, &view.metadata)?)?))
     }
@@ -266,7 +270,10 @@ impl LakeTable {
                     return Ok(outcome);
                 }
                 Written::Taken => {
-                    self.view.advance().await?;
+                    if !self.view.advance().await? {
+                        // S3 says so too of a version that somebody is writing at this moment.
+                        tokio::time::sleep(TAKEN_PAUSE * outcome.attempts).await;
+                    }
                 }
             }
         }

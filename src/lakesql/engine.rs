@@ -66,7 +66,8 @@ impl Engine {
             threads => threads,
         };
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
+            // One more than compute, so that there is somebody to look at the clock.
+            .worker_threads(threads + 1)
             .thread_name("sql")
             .thread_stack_size(STACK)
             .enable_all()

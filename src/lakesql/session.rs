@@ -52,9 +52,10 @@ pub struct Rows {
     schema: SchemaRef,
     notices: Vec<String>,
     receiver: mpsc::Receiver<Piece>,
+    deadline: Deadline,
     truncated: bool,
     done: bool,
-    _task: Option<AbortOnDrop>,
+    _task: AbortOnDrop,
 }
 
 /// What a running query says.
@@ -84,7 +85,8 @@ impl Rows {
         self.truncated
     }
 
-    /// The next rows; `None` after the last.
+    /// The next rows; `None` after the last. With a timeout it has to be awaited in a tokio runtime
+    /// with a clock, of which [`Session::block_on`] has one.
     ///
     /// # Errors
     /// Reading or computing failed, or took too long.
@@ -92,7 +94,17 @@ impl Rows {
         if self.done {
             return Ok(None);
         }
-        match self.receiver.recv().await {
+        // The clock is looked at here and not by the query, which may compute for long without
+        // letting anybody else have its thread.
+        let receiver = &mut self.receiver;
+        let piece = match within(self.deadline, async { Ok(receiver.recv().await) }).await {
+            Ok(piece) => piece,
+            Err(error) => {
+                self.done = true;
+                return Err(error);
+            }
+        };
+        match piece {
             Some(Piece::Batch(batch)) => Ok(Some(batch)),
             Some(Piece::End { truncated }) => {
                 self.done = true;
@@ -228,8 +240,8 @@ impl Session {
             .await?;
         let commands::Ready { schema, notices, rows } = ready;
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let task = self.engine.start(pump(rows, limits.max_rows, deadline, sender));
-        Ok(Rows { schema, notices, receiver, truncated: false, done: false, _task: Some(task) })
+        let task = self.engine.start(pump(rows, limits.max_rows, sender));
+        Ok(Rows { schema, notices, receiver, deadline, truncated: false, done: false, _task: task })
     }
 
     /// Waits for a future of this session on the calling thread, which must not be one of an
@@ -261,15 +273,10 @@ async fn within<T>(
 }
 
 /// Brings the rows to whoever reads them.
-async fn pump(
-    mut rows: commands::Source,
-    max_rows: Option<usize>,
-    deadline: Deadline,
-    sender: mpsc::Sender<Piece>,
-) {
+async fn pump(mut rows: commands::Source, max_rows: Option<usize>, sender: mpsc::Sender<Piece>) {
     let mut left = max_rows;
     let last = loop {
-        let batch = match within(deadline, rows.next()).await {
+        let batch = match rows.next().await {
             Ok(Some(batch)) => batch,
             Ok(None) => break Piece::End { truncated: false },
             Err(error) => break Piece::Failed(error),

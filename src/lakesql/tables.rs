@@ -26,9 +26,15 @@ pub(super) enum At {
 /// Opens a table at a version.
 ///
 /// # Errors
-/// There is no such table or version; its log cannot be read.
+/// There is no such table or version; its log cannot be read, and then which file is at fault.
 pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeSqlError> {
-    let mut table = entry.location.open().await?;
+    let Some(existing) = entry.location.existing().await? else {
+        return Err(LakeSqlError::Lake(LakeError::Location {
+            uri: entry.location.uri().to_owned(),
+            reason: "there is no Delta table: it has no _delta_log with a version in it".to_owned(),
+        }));
+    };
+    let mut table = existing.delta().await?;
     let newest = table.version().unwrap_or_default();
     let version = match at {
         At::Newest => return Ok(table),
@@ -47,17 +53,17 @@ pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeS
         return Ok(table);
     }
     match table.load_version(wanted).await {
-        Ok(()) => Ok(table),
+        Ok(()) => {
+            existing.snapshot(table.version()).await?;
+            Ok(table)
+        }
         // A commit that is gone is a fault of the log only if it should be there.
         Err(_) if earliest(&table.log_store(), newest).await? > wanted => Err(wrong(
             "its log was cleaned up (delta.logRetentionDuration); DESCRIBE HISTORY lists what is \
              left"
                 .to_owned(),
         )),
-        Err(error) => {
-            let error = LakeError::from_delta("read the log of", entry.location.uri(), error);
-            Err(LakeSqlError::Lake(error))
-        }
+        Err(error) => Err(existing.explained("read the log of", error).await.into()),
     }
 }
 

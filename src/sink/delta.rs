@@ -21,6 +21,7 @@ use parquet::errors::ParquetError;
 use self::file::{FileFormat, OpenFile, SealedFile};
 use self::split::{Layout, Partition};
 use self::stats::StatsPlan;
+use crate::lake::store::upload;
 use crate::lake::{LakeError, LakeTable, TableSpec};
 
 /// Files stored at the same time: enough to have the disk flush one while others are written.
@@ -250,7 +251,7 @@ impl DeltaWriter {
             .enumerate()
             .map(|(i, (path, bytes))| {
                 let store = self.store.clone();
-                async move { (i, store.put(&path, bytes.into()).await) }
+                async move { (i, upload(&store, &path, bytes).await) }
             })
             .collect();
         let mut results: Vec<_> =
@@ -259,7 +260,7 @@ impl DeltaWriter {
         let mut failure = None;
         for (file, (_, result)) in std::mem::take(&mut self.sealed).into_iter().zip(results) {
             match result {
-                Ok(_) => {
+                Ok(()) => {
                     self.stored_rows += file.rows;
                     self.stored.push(file.add);
                 }

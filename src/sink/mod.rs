@@ -33,7 +33,9 @@ mod schema;
 pub mod staged;
 mod target;
 pub mod type_change;
+pub mod webhook;
 
 pub use error::SinkError;
+pub(crate) use schema::storage_schema;
 pub use staged::{Staged, StagedRows, StagedSink};
 pub use target::{CommitInfo, Guarantee, Marker, Target, TargetContext, TargetSpec};

@@ -14,6 +14,7 @@ use super::kafka::{KafkaOptions, KafkaTarget};
 use super::memory::{MemoryOptions, MemoryTarget};
 use super::postgres::{PostgresOptions, PostgresTarget};
 use super::staged::StagedRows;
+use super::webhook::{WebhookOptions, WebhookTarget};
 use crate::sql::OutputMode;
 
 /// Which epoch a target holds as the last one of a sink.
@@ -202,10 +203,12 @@ pub enum TargetSpec {
     Postgres(PostgresOptions),
     /// A Kafka topic.
     Kafka(KafkaOptions),
+    /// Somebody's HTTP server; takes events of anomalies only.
+    Webhook(WebhookOptions),
 }
 
 impl TargetSpec {
-    /// `console`, `memory`, `files`, `delta`, `postgres` or `kafka`.
+    /// `console`, `memory`, `files`, `delta`, `postgres`, `kafka` or `webhook`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Console(_) => "console",
@@ -214,6 +217,7 @@ impl TargetSpec {
             Self::DeltaTable(_) => "delta",
             Self::Postgres(_) => "postgres",
             Self::Kafka(_) => "kafka",
+            Self::Webhook(_) => "webhook",
         }
     }
 
@@ -226,6 +230,7 @@ impl TargetSpec {
             Self::DeltaTable(_) => DeltaTableTarget::GUARANTEE,
             Self::Postgres(_) => PostgresTarget::GUARANTEE,
             Self::Kafka(_) => KafkaTarget::GUARANTEE,
+            Self::Webhook(_) => WebhookTarget::GUARANTEE,
         }
     }
 
@@ -238,6 +243,7 @@ impl TargetSpec {
             Self::DeltaTable(options) => options.table.uri.clone(),
             Self::Postgres(options) => options.address(),
             Self::Kafka(options) => options.address(),
+            Self::Webhook(options) => options.address(),
         }
     }
 }
@@ -259,6 +265,8 @@ pub enum Target {
     Postgres(Box<PostgresTarget>),
     /// See [`KafkaTarget`].
     Kafka(Box<KafkaTarget>),
+    /// See [`WebhookTarget`].
+    Webhook(Box<WebhookTarget>),
 }
 
 impl Target {
@@ -288,6 +296,9 @@ impl Target {
             TargetSpec::Kafka(options) => {
                 Self::Kafka(Box::new(KafkaTarget::open(options, context).await?))
             }
+            TargetSpec::Webhook(options) => {
+                Self::Webhook(Box::new(WebhookTarget::open(options, context).await?))
+            }
         })
     }
 
@@ -303,6 +314,7 @@ impl Target {
             Self::DeltaTable(target) => target.marker().await,
             Self::Postgres(target) => target.marker().await,
             Self::Kafka(target) => target.marker().await,
+            Self::Webhook(target) => target.marker().await,
         }
     }
 
@@ -322,6 +334,7 @@ impl Target {
             Self::DeltaTable(target) => target.commit(epoch, rows).await,
             Self::Postgres(target) => target.commit(epoch, rows).await,
             Self::Kafka(target) => target.commit(epoch, rows).await,
+            Self::Webhook(target) => target.commit(epoch, rows).await,
         }
     }
 
@@ -334,6 +347,7 @@ impl Target {
             Self::DeltaTable(_) => DeltaTableTarget::GUARANTEE,
             Self::Postgres(_) => PostgresTarget::GUARANTEE,
             Self::Kafka(_) => KafkaTarget::GUARANTEE,
+            Self::Webhook(_) => WebhookTarget::GUARANTEE,
         }
     }
 
@@ -346,6 +360,7 @@ impl Target {
             Self::DeltaTable(target) => target.address(),
             Self::Postgres(target) => target.address(),
             Self::Kafka(target) => target.address(),
+            Self::Webhook(target) => target.address(),
         }
     }
 

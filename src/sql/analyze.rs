@@ -79,8 +79,8 @@ fn rewrite_with_subqueries(
     rewrite: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|plan| match plan {
-        // Its numbers have the one type that the planner takes.
-        LogicalPlan::Limit(_) => Ok(Transformed::no(plan)),
+        // Their numbers have the types that the planner has settled on.
+        LogicalPlan::Limit(_) | LogicalPlan::Values(_) => Ok(Transformed::no(plan)),
         plan => rewrite_node(plan, rewrite),
     })?;
     Ok(rewritten.data)

@@ -165,6 +165,17 @@ impl QueryPlan {
         })
     }
 
+    /// The column of the output that is known to hold event time, if one is.
+    pub fn event_time_column(&self) -> Option<&str> {
+        let is_time = |mark: &Option<marks::Mark>| {
+            mark.is_some_and(|mark| {
+                matches!(mark.kind, marks::MarkKind::Time | marks::MarkKind::StartOf(_))
+            })
+        };
+        let place = self.marks.iter().position(is_time)?;
+        self.output_schema.fields().get(place).map(|field| field.name().as_str())
+    }
+
     /// The tables that do not stream, by name, which the query joins.
     pub fn tables(&self) -> BTreeSet<String> {
         self.static_tables().map(|table| table.name().to_owned()).collect()

@@ -44,6 +44,13 @@ pub use vacuum::{UNTRACKED_GRACE, VacuumOptions, VacuumReport, vacuum};
 
 use crate::lake::{ExistingTable, TableLocation};
 
+/// As [`open`], to be written to: its store has to keep writers apart.
+async fn open_to_write(location: &TableLocation) -> Result<ExistingTable, UpkeepError> {
+    let table = open(location).await?;
+    location.check_writable().await?;
+    Ok(table)
+}
+
 /// Opens a table that has to be there.
 async fn open(location: &TableLocation) -> Result<ExistingTable, UpkeepError> {
     location

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::filter::PartitionFilter;
 use super::plan::{self, Job, Selection, ZORDER_TAG};
 use super::pool::{Pool, Worker};
-use super::{Progress, UpkeepError, open, zorder};
+use super::{Progress, UpkeepError, open_to_write, zorder};
 use crate::lake::rewrite::{Rewrites, Rewritten};
 use crate::lake::{Compression, ExistingTable, LakeError, TableLocation, now_ms};
 use crate::sink::delta::rewrite::{RewriteFormat, RewriteWriter, remove};
@@ -123,7 +123,7 @@ pub async fn optimize(
     progress: &dyn Progress,
 ) -> Result<OptimizeReport, UpkeepError> {
     let started = Instant::now();
-    let table = open(location).await?;
+    let table = open_to_write(location).await?;
     let mut report = OptimizeReport { dry_run: options.dry_run, ..Default::default() };
     let mut partitions = std::collections::HashSet::new();
     let mut round = 0;

@@ -8,7 +8,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 use serde::Serialize;
 
-use super::{Progress, UpkeepError, open};
+use super::{Progress, UpkeepError, open_to_write};
 use crate::lake::{ExistingTable, LakeError, TableLocation};
 
 /// How often it is tried against writers that commit meanwhile.
@@ -65,7 +65,7 @@ pub async fn restore(
     progress: &dyn Progress,
 ) -> Result<RestoreReport, UpkeepError> {
     let started = Instant::now();
-    let table = open(location).await?;
+    let table = open_to_write(location).await?;
     for attempt in 1..=ATTEMPTS {
         if progress.cancelled() {
             return Err(UpkeepError::Cancelled);

@@ -22,7 +22,7 @@ use deltalake::table::config::TablePropertiesExt as _;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
-use super::{Progress, UpkeepError, open};
+use super::{Progress, UpkeepError, open_to_write};
 use crate::lake::rewrite::{Rewrites, note};
 use crate::lake::{ExistingTable, LakeError, TableLocation};
 
@@ -80,7 +80,7 @@ pub async fn vacuum(
     progress: &dyn Progress,
 ) -> Result<VacuumReport, UpkeepError> {
     let started = Instant::now();
-    let table = open(location).await?;
+    let table = open_to_write(location).await?;
     let snapshot = table.snapshot(None).await?;
     let minimum = snapshot.table_properties().deleted_file_retention_duration();
     let retain = options.retain.unwrap_or(minimum);

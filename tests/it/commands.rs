@@ -29,6 +29,8 @@ fn help_is_there_for_everything() {
         &["explain", "--help"],
         &["generate", "--help"],
         &["demo", "--help"],
+        &["sql", "--help"],
+        &["table", "list", "--help"],
     ] {
         let (code, out, _) = output(millpond().args(arguments));
         assert_eq!(code, 0, "{arguments:?}");

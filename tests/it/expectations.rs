@@ -99,7 +99,8 @@ fn assert_tables(dir: &Path, with_letters_of_revenue: bool) {
     );
     assert_eq!(answers["bronze"], json!([[8]]));
     assert_eq!(answers["silver"], json!([["a"], ["f"], ["g"]]));
-    let mut revenue = vec![json!(["FR", 5.0]), json!(["FR", 10.0])];
+    // The window of the last row is still open.
+    let mut revenue = vec![json!(["FR", 10.0])];
     if !with_letters_of_revenue {
         revenue.insert(0, json!(["DE", 200.0]));
     }

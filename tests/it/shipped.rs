@@ -25,16 +25,19 @@ fn every_shipped_configuration_is_tested() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
         .collect();
     names.sort();
-    // Here: demo, transactions and weblogs. In `seeds`: all others.
+    // Here: demo, transactions and weblogs. In `medallion`: cleaner and medallion. In `seeds`: all
+    // others.
     assert_eq!(
         names,
         [
+            "cleaner.toml",
             "clicks.toml",
             "demo.toml",
             "hot_devices.toml",
             "hourly.toml",
             "kafka_to_kafka.toml",
             "log_alerts.toml",
+            "medallion.toml",
             "sensor_stats.toml",
             "sensors.toml",
             "taxi.toml",

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::anomaly::{
-    DetectorSpec, Policy, SeriesColumns, SeriesReader, SpecError, anomaly_schema,
+    DetectorSpec, Policy, SeriesColumns, SeriesReader, Severity, SpecError, anomaly_schema,
 };
 use crate::config::{ConfigError, DetectorSettings, Settings};
 use crate::graph::Graph;
+use crate::sql::OutputMode;
 
 use super::sink::{Feeds, SinkBlueprint, SinkTarget, table_spec};
+use super::source::SourceBlueprint;
 use super::{ANOMALIES, source_names};
 
 /// A detector rule.
@@ -26,16 +28,24 @@ pub struct DetectorBlueprint {
     pub columns: SeriesColumns,
     /// The length of its query's windows, in microseconds.
     pub window_us: i64,
+    /// The columns by which a row of the query takes the place of an earlier one; none in append
+    /// mode.
+    pub rows: Vec<String>,
+    /// How long before its windows are final it judges them, in microseconds: the watermark's
+    /// delay for a query that gives changed rows again, else 0.
+    pub settle_us: i64,
     /// Index of its query.
     pub query: usize,
-    /// Index of the sink that its anomalies go to.
-    pub sink: usize,
+    /// Indexes of the sinks that events of its anomalies go to, its own table first, and the
+    /// severity that an anomaly must have reached for each.
+    pub sinks: Vec<(usize, Severity)>,
 }
 
 pub(super) fn plan_detector(
     settings: &Settings,
     detector: &DetectorSettings,
     graph: &Graph,
+    sources: &[SourceBlueprint],
     sinks: &mut Vec<SinkBlueprint>,
 ) -> Result<DetectorBlueprint, ConfigError> {
     let at = |key: Option<&str>, message: String, help| {
@@ -69,6 +79,31 @@ pub(super) fn plan_detector(
     };
     SeriesReader::new(planned.output_schema.clone(), &columns)
         .map_err(|error| spec_error(settings, detector, &error))?;
+    let (mut rows, mut settle_us) = (Vec::new(), 0);
+    if planned.mode != OutputMode::Append {
+        rows = planned.key_columns().ok_or_else(|| {
+            let message = format!(
+                "the query '{}' gives changed rows again, and its output does not hold all that it \
+                 groups by, so nothing tells which row replaces which",
+                detector.query
+            );
+            at(Some("query"), message, Some("select every GROUP BY expression".to_owned()))
+        })?;
+        let behind = graph.sources_of_output(query);
+        let delays = sources
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| behind.contains(index))
+            .filter_map(|(_, source)| source.watermark.as_ref())
+            .map(|watermark| watermark.delay_us);
+        settle_us = delays.min().ok_or_else(|| {
+            let message = format!(
+                "the query '{}' has no watermark, so none of its windows is ever over",
+                detector.query
+            );
+            at(Some("query"), message, Some("set [sources.NAME.watermark]".to_owned()))
+        })?;
+    }
     let sources = source_names(graph, graph.sources_of_output(query));
     let spec_of_table = table_spec(&detector.sink, anomaly_schema());
     let known = sinks.iter().position(|sink| {
@@ -112,8 +147,10 @@ pub(super) fn plan_detector(
         metric_series: detector.metric_series,
         columns,
         window_us,
+        rows,
+        settle_us,
         query,
-        sink: table,
+        sinks: vec![(table, Severity::Info)],
     })
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here touches a broker, or a disk unless a table has to be asked for the columns that are
 //! not declared; so `millpond validate` is little more than this.
 
+mod alerts;
 mod detector;
 mod format;
 mod query;
@@ -23,6 +24,7 @@ use crate::sink::memory::MemoryTable;
 use crate::sql::QueryPlan;
 
 pub use detector::DetectorBlueprint;
+pub(in crate::actors) use sink::table_spec;
 pub use sink::{Feeds, SinkBlueprint, SinkTarget, StagedTarget};
 pub use source::{SourceBlueprint, SourceInput, WatermarkBlueprint};
 pub use table::TableBlueprint;
@@ -113,11 +115,12 @@ impl Blueprint {
         }
         let mut detectors = Vec::new();
         for described in &settings.detectors {
-            match detector::plan_detector(&settings, described, &graph, &mut sinks) {
+            match detector::plan_detector(&settings, described, &graph, &sources, &mut sinks) {
                 Ok(planned) => detectors.push(planned),
                 Err(error) => errors.push(error),
             }
         }
+        errors.extend(alerts::plan_alerts(&settings, &mut detectors, &mut sinks));
         if !errors.is_empty() {
             return Err(errors.into());
         }

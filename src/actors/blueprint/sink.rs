@@ -21,6 +21,7 @@ use crate::sink::memory::{MemoryOptions, MemoryTable};
 use crate::sink::postgres::{PostgresOptions, PostgresWrite};
 use crate::sql::{FinishPlan, OutputMode, QueryPlan};
 
+use super::alerts;
 use super::format::registry_client;
 use super::source::SourceBlueprint;
 use super::{DEAD_LETTERS, find_column, source_names};
@@ -146,6 +147,23 @@ pub(super) fn query_sinks(
                             message,
                             help,
                         ));
+                    }
+                }
+                let zorder_by = delta.upkeep.as_ref().and_then(|upkeep| upkeep.zorder_by.as_ref());
+                for column in zorder_by.into_iter().flatten() {
+                    let wrong = match find_column(&plan.output_schema, column) {
+                        Err(help) => {
+                            Some((format!("the query's output has no column '{column}'"), help))
+                        }
+                        Ok(_) if delta.partition_by.contains(column) => {
+                            let message = format!("the table is partitioned by '{column}'");
+                            let help = "every file has one value of it already: leave it out";
+                            Some((message, Some(help.to_owned())))
+                        }
+                        Ok(_) => None,
+                    };
+                    if let Some((message, help)) = wrong {
+                        errors.push(settings.error_at_sink(query, place, "upkeep", message, help));
                     }
                 }
                 let table = table_spec(delta, plan.output_schema.clone());
@@ -364,8 +382,36 @@ fn kafka_spec(kafka: &KafkaSinkSettings) -> Result<TargetSpec, String> {
     }))
 }
 
+/// A sink of anomaly events.
+pub(super) fn alert_target(
+    settings: &SinkSettings,
+    schema: SchemaRef,
+) -> Result<SinkTarget, String> {
+    let column = |name: &String| {
+        find_column(&schema, name).map(|_| ()).map_err(|help| {
+            let help = help.map_or(String::new(), |help| format!("; {help}"));
+            format!("events of anomalies have no column '{name}'{help}")
+        })
+    };
+    Ok(match settings {
+        SinkSettings::Delta(delta) => {
+            delta.partition_by.iter().try_for_each(column)?;
+            SinkTarget::Table(table_spec(delta, schema))
+        }
+        SinkSettings::Postgres(postgres) => alerts::staged(postgres_spec(postgres), schema),
+        SinkSettings::Kafka(kafka) => alerts::staged(kafka_spec(kafka)?, schema),
+        SinkSettings::Console(console) => alerts::staged(console_spec(console), schema),
+        SinkSettings::Memory(memory) => {
+            let table = Arc::new(MemoryTable::new(memory.max_rows));
+            alerts::staged(TargetSpec::Memory(MemoryOptions { table }), schema)
+        }
+        SinkSettings::Files(files) => alerts::staged(files_spec(files), schema),
+    })
+}
+
 pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> SinkBlueprint {
     let spec = TableSpec {
+        storage_options: settings.dead_letters.storage.clone(),
         // A table of an earlier version lacks columns that were added since.
         evolve: true,
         ..TableSpec::new(settings.dead_letters.path.clone(), dead_letter_schema())
@@ -381,7 +427,7 @@ pub(super) fn dead_letters(settings: &Settings, sources: &[SourceBlueprint]) -> 
     }
 }
 
-pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
+pub(in crate::actors) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSpec {
     TableSpec {
         partition_by: sink.partition_by.clone(),
         compression: compression(sink.compression),
@@ -389,6 +435,7 @@ pub(super) fn table_spec(sink: &DeltaSinkSettings, schema: SchemaRef) -> TableSp
         evolve: sink.evolve,
         properties: sink.properties.clone(),
         checkpoint_interval: sink.checkpoint_interval,
+        storage_options: sink.storage.clone(),
         ..TableSpec::new(sink.path.clone(), schema)
     }
 }

@@ -336,6 +336,7 @@ fn delta_options(delta: &DeltaSourceSettings) -> DeltaOptions {
         },
         max_files_per_trigger: Some(delta.max_files_per_trigger),
         poll_interval: delta.poll_interval,
+        storage_options: delta.storage.clone(),
         ..DeltaOptions::new(delta.path.clone())
     }
 }

@@ -65,7 +65,10 @@ pub(super) fn plan_table(
         }
     };
     let is_declared = declared.is_some();
-    let options = TableOptions { path: table.path.clone(), format };
+    let options = TableOptions {
+        storage_options: table.storage.clone(),
+        ..TableOptions::new(table.path.clone(), format)
+    };
     let reader = TableReader::open(options, declared).map_err(|error| {
         if is_declared {
             settings.error_at_table_schema(table, 0, error.to_string(), None)

@@ -115,7 +115,9 @@ impl<'a> Builder<'a> {
                 }
                 Feeds::Query(query) => Inputs::new(&graph.roots_of_output(query), senders),
                 Feeds::Detectors => {
-                    Inputs::of(blueprint.detectors.iter().filter(|d| d.sink == index).count())
+                    let feeding =
+                        |sinks: &[(usize, _)]| sinks.iter().any(|(sink, _)| *sink == index);
+                    Inputs::of(blueprint.detectors.iter().filter(|d| feeding(&d.sinks)).count())
                 }
             };
             let arbiter = &sink_threads[index % sink_threads.len()];
@@ -148,12 +150,16 @@ impl<'a> Builder<'a> {
         let light = self.start_threads(1)?;
         let mut senders_of_table: BTreeMap<usize, usize> = BTreeMap::new();
         for (index, described) in blueprint.detectors.iter().enumerate() {
-            let member = senders_of_table.entry(described.sink).or_default();
-            let outlet = self.wiring.sinks[described.sink].outlet(*member as InputId);
-            *member += 1;
+            let mut outlets = Vec::new();
+            for (sink, min_severity) in &described.sinks {
+                let member = senders_of_table.entry(*sink).or_default();
+                let outlet = self.wiring.sinks[*sink].outlet(*member as InputId);
+                outlets.push((outlet, *min_severity));
+                *member += 1;
+            }
             let inputs = Inputs::new(&graph.roots_of_output(described.query), senders);
             let receiver =
-                self.spawn_detector(&light[0], index, inputs, &epoch, outlet, &checkpoint).await?;
+                self.spawn_detector(&light[0], index, inputs, &epoch, outlets, &checkpoint).await?;
             self.wiring.detectors.entry(described.query).or_default().push(receiver);
         }
 

@@ -18,13 +18,14 @@ use crate::actors::flow::{InputId, Outlet};
 use crate::actors::operator_shard::OperatorShard;
 use crate::actors::recovery::RecoveryError;
 use crate::actors::sink_writer::{SinkWriter, StagedWork};
-use crate::anomaly::{DetectorError, Exposed, SeriesReader, Watch};
+use crate::anomaly::{DetectorError, Exposed, SeriesReader, Severity, Watch};
 use crate::checkpoint::Epoch;
 use crate::graph::{Branches, Root};
 use crate::lake::{LakeTable, TableSpec};
 use crate::sink::StagedSink;
 use crate::sink::delta::DeltaWriter;
 use crate::source::PartitionId;
+use crate::sql::OutputMode;
 use crate::telemetry::events::{ExpectationMetrics, QueryMetrics};
 
 use super::wiring::{Ends, Inputs, Receiver, tracker_id};
@@ -127,7 +128,7 @@ impl Builder<'_> {
         index: usize,
         inputs: Inputs,
         epoch: &Option<Epoch>,
-        outlet: Outlet,
+        outlets: Vec<(Outlet, Severity)>,
         checkpoint: &Addr<CheckpointWriter>,
     ) -> Result<Receiver, StartError> {
         let blueprint = self.parts.blueprint.clone();
@@ -137,8 +138,9 @@ impl Builder<'_> {
             StartError::Other(format!("detector '{}': {what}", described.name))
         };
         let schema = blueprint.queries[described.query].plan.output_schema.clone();
-        let reader =
-            SeriesReader::new(schema, &described.columns).map_err(|error| other(&error))?;
+        let reader = SeriesReader::new(schema, &described.columns)
+            .and_then(|reader| reader.telling_rows(&described.rows))
+            .map_err(|error| other(&error))?;
         let mut watch = Watch::new(
             &described.name,
             &described.spec,
@@ -146,7 +148,8 @@ impl Builder<'_> {
             described.window_us,
             BUFFERED_VALUES,
         )
-        .map_err(|error| other(&error))?;
+        .map_err(|error| other(&error))?
+        .settling(described.settle_us);
         let operator = operator_name(&described.name);
         if let Some(bytes) = epoch.as_ref().and_then(|epoch| epoch.operators.get(&operator)) {
             match watch.restore(bytes) {
@@ -168,8 +171,10 @@ impl Builder<'_> {
             watermarks: vec![None; inputs.total()],
             reader,
             watch,
+            at_barriers: !described.rows.is_empty(),
+            repeats: blueprint.queries[described.query].plan.mode == OutputMode::Complete,
             exposed: Exposed::new(&described.spec, described.metric_series),
-            outlet,
+            outlets,
             checkpoint: checkpoint.clone(),
             progress: self.parts.progress.clone(),
             own_progress: self.parts.progress.detector(&described.name),

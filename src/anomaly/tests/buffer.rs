@@ -156,7 +156,7 @@ fn batches_become_anomalies_across_a_restart() {
         }
         let count = if window == 18 { 2400 } else { 400 };
         watch.push(reader.read(&batch(window, &[("/checkout", count)])).unwrap().items);
-        found.extend(watch.advance((window + 1) * 60_000_000).events);
+        found.extend(watch.advance((window + 1) * 60_000_000).unwrap().events);
         assert_eq!(watch.open().len(), usize::from((18..21).contains(&window)), "{window}");
     }
     let told: Vec<_> = found.iter().map(|e| (e.event, e.sequence)).collect();

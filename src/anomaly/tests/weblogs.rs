@@ -33,6 +33,8 @@ struct Endpoint {
 struct Window {
     endpoints: BTreeMap<String, Endpoint>,
     clients: HashMap<String, f64>,
+    /// Endpoints of each client.
+    touched: HashMap<String, BTreeSet<String>>,
 }
 
 /// The log's windows by their starts, and what was wrong when.
@@ -63,6 +65,8 @@ fn windows(
                 endpoint.errors += f64::from(u8::from(record.status_code >= 400));
                 endpoint.failures += f64::from(u8::from(record.status_code >= 500));
             }
+            let touched = window.touched.entry(record.ip.to_owned()).or_default();
+            touched.insert(record.endpoint.to_owned());
             match window.clients.get_mut(record.ip) {
                 Some(count) => *count += 1.0,
                 None => {
@@ -96,6 +100,19 @@ fn percentile(endpoint: &mut Endpoint) -> f64 {
     endpoint.times[(endpoint.times.len() * 95 / 100).min(endpoint.times.len() - 1)]
 }
 
+fn by_client(window: &mut Window) -> Vec<SeriesValue> {
+    let clients: BTreeMap<&String, &f64> = window.clients.iter().collect();
+    clients
+        .into_iter()
+        .map(|(ip, count)| SeriesValue { key: ip.as_str().into(), value: *count, weight: 1.0 })
+        .collect()
+}
+
+fn total(window: &mut Window) -> Vec<SeriesValue> {
+    let total: usize = window.endpoints.values().map(|e| e.times.len()).sum();
+    vec![SeriesValue { key: "".into(), value: total as f64, weight: 1.0 }]
+}
+
 const VIEWS: &[View] = &[
     ("traffic_spike", "count", |w| by_endpoint(w, |e| e.times.len() as f64)),
     ("error_rate", ">= 400", |w| by_endpoint(w, |e| e.errors / e.times.len() as f64)),
@@ -104,17 +121,24 @@ const VIEWS: &[View] = &[
         by_endpoint(w, |e| e.times.iter().sum::<f64>() / e.times.len() as f64)
     }),
     ("response_time", "p95", |w| by_endpoint(w, percentile)),
-    ("client_share", "count", |w| {
-        let clients: BTreeMap<&String, &f64> = w.clients.iter().collect();
-        clients
-            .into_iter()
-            .map(|(ip, count)| SeriesValue { key: ip.as_str().into(), value: *count, weight: 1.0 })
-            .collect()
+    ("client_share", "count", by_client),
+    ("client_entropy", "count", by_client),
+    ("new_keys", "count", by_client),
+    ("scan", "endpoints", |w| {
+        let touched: BTreeMap<&String, usize> =
+            w.touched.iter().map(|(ip, endpoints)| (ip, endpoints.len())).collect();
+        let value = |(ip, n): (&String, usize)| SeriesValue {
+            key: ip.as_str().into(),
+            value: n as f64,
+            weight: 1.0,
+        };
+        touched.into_iter().map(value).collect()
     }),
-    ("ratio_to_mean", "total", |w| {
-        let total: usize = w.endpoints.values().map(|e| e.times.len()).sum();
-        vec![SeriesValue { key: "".into(), value: total as f64, weight: 1.0 }]
-    }),
+    ("ratio_to_mean", "total", total),
+    ("auto", "total", total),
+    ("ewma", "total", total),
+    ("median_mad", "total", total),
+    ("level_change", "total", total),
 ];
 
 /// Whether a kind of detector has to find an anomaly.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -301,6 +301,16 @@ fn table(
     } else {
         presets::ASCII_FULL_CONDENSED
     });
+    if !markdown {
+        for part in [
+            TableComponent::LeftHeaderIntersection,
+            TableComponent::MiddleHeaderIntersections,
+            TableComponent::RightHeaderIntersection,
+        ] {
+            table.set_style(part, '+');
+        }
+        table.set_style(TableComponent::HeaderLines, '-');
+    }
     table.set_content_arrangement(ContentArrangement::Disabled);
     // Wide tables are folded to a terminal, and to nothing else.
     if terminal

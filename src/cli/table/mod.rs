@@ -61,11 +61,14 @@ pub fn execute(args: TableArgs) -> anyhow::Result<ExitCode> {
         TableCommand::Restore(args) => restore::execute(args),
     };
     Ok(result.unwrap_or_else(|error| {
+        if let TableError::Said(status) = error {
+            return status;
+        }
         eprintln!("error: {error}");
         ExitCode::from(match &error {
             TableError::Usage(_) => USAGE,
             TableError::Upkeep(error) if error.is_usage() => USAGE,
-            TableError::Upkeep(_) | TableError::Process(_) => FAILED,
+            TableError::Upkeep(_) | TableError::Process(_) | TableError::Said(_) => FAILED,
         })
     }))
 }
@@ -73,7 +76,10 @@ pub fn execute(args: TableArgs) -> anyhow::Result<ExitCode> {
 /// Why a subcommand did nothing, or not all.
 #[derive(Debug, thiserror::Error)]
 enum TableError {
-    /// The command line or the configuration.
+    /// The configuration; all that is wrong with it has been said.
+    #[error("the configuration has errors")]
+    Said(ExitCode),
+    /// The command line.
     #[error("{0}")]
     Usage(String),
     /// The operation.

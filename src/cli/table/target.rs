@@ -1,7 +1,6 @@
 //! Which table is meant, and running something on it.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TableError;
-use crate::catalog::Catalog;
-use crate::config::{self, Environment, Settings};
+use crate::cli::catalog::CatalogArgs;
+use crate::config::{self, Settings};
 use crate::lake::TableLocation;
 use crate::upkeep::{Progress, UpkeepError};
 
@@ -20,18 +19,14 @@ pub struct Target {
     /// The table: a path, a URL, or a name of the configuration
     #[arg(value_name = "TABLE")]
     pub table: String,
-    /// The configuration whose tables are known by name
-    #[arg(long, value_name = "FILE", env = "MILLPOND_CONFIG", value_delimiter = ':')]
-    pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArgs,
 }
 
 impl Target {
     /// Where the table is.
     pub fn location(&self) -> Result<TableLocation, TableError> {
-        let catalog = match self.settings()? {
-            Some(settings) => Catalog::of(&settings),
-            None => Catalog::new(),
-        };
+        let catalog = self.catalog.catalog().map_err(TableError::Said)?;
         match catalog.resolve(&self.table) {
             Ok(entry) => Ok(entry.location),
             Err(error) => Err(TableError::Usage(error.to_string())),
@@ -40,12 +35,7 @@ impl Target {
 
     /// The configuration, if one is given.
     pub fn settings(&self) -> Result<Option<Settings>, TableError> {
-        if self.config.is_empty() {
-            return Ok(None);
-        }
-        config::load(&self.config, &Environment::Real)
-            .map(Some)
-            .map_err(|errors| TableError::Usage(errors.to_string()))
+        self.catalog.settings().map_err(TableError::Said)
     }
 }
 

@@ -88,7 +88,7 @@ impl Client {
             .timeout_global(Some(options.timeout))
             .user_agent(concat!("millpond/", env!("CARGO_PKG_VERSION")));
         if urls.iter().any(|url| url.starts_with("https://")) {
-            config = config.tls_config(tls(options.ca.as_deref())?);
+            config = config.tls_config(tls(options.ca.as_deref()).map_err(RegistryError::Options)?);
         }
         Ok(Self {
             agent: config.build().new_agent(),
@@ -217,7 +217,11 @@ fn judge(
     Err(Failure { error, again: false })
 }
 
-fn tls(ca: Option<&str>) -> Result<TlsConfig, RegistryError> {
+/// TLS that trusts these certificate authorities (PEM), or else the system's.
+///
+/// # Errors
+/// In words, if there are none.
+pub(crate) fn tls(ca: Option<&str>) -> Result<TlsConfig, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let certificates = match ca {
         Some(pem) => certificates(pem.as_bytes()),
@@ -233,10 +237,10 @@ fn tls(ca: Option<&str>) -> Result<TlsConfig, RegistryError> {
             Some(_) => "the certificate authorities hold no certificate in PEM form",
             None => {
                 "no certificate authorities were found on this system: install \
-                 ca-certificates, or give the registry's own"
+                 ca-certificates, or name a file of them with ca_file"
             }
         };
-        return Err(RegistryError::Options(problem.to_owned()));
+        return Err(problem.to_owned());
     }
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use self::client::Client;
 pub(super) use self::client::base64;
+pub(crate) use self::client::tls;
 pub use self::error::RegistryError;
 use super::{Reason, RecordError};
 

@@ -1,6 +1,8 @@
 //! What a validated configuration says. Plain data: durations and sizes are parsed, defaults
 //! filled in, names checked. The keys of the TOML file have the names of these fields.
 
+mod alerts;
+mod batch;
 mod format;
 mod query;
 mod server;
@@ -10,11 +12,16 @@ mod table;
 mod test;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+pub use alerts::{
+    AlertFilter, AlertSeverity, AlertSinkSettings, AlertsSettings, WebhookFormat, WebhookSettings,
+};
+pub use batch::{BatchJobSettings, BatchRunsSettings};
 pub use format::{
     AvroFormat, CsvFormat, CsvHeader, CsvMode, DebeziumFormat, DebeziumPayload, DecimalSetting,
     FormatSettings, Framing, JsonFormat, JsonSchemaFormat, ProtobufFormat, ProtobufOrigin,
@@ -69,6 +76,9 @@ pub struct Settings {
     pub stop_timeout: Duration,
     pub server: ServerSettings,
     pub logging: LoggingSettings,
+    /// `[storage]`: options of the object stores that tables are in, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `[sources.NAME]`, in the order of the file.
     pub sources: Vec<SourceSettings>,
     /// `[tables.NAME]`, in the order of the file.
@@ -82,6 +92,13 @@ pub struct Settings {
     pub queries: Vec<QuerySettings>,
     /// `[detectors.NAME]`, in the order of the file.
     pub detectors: Vec<DetectorSettings>,
+    /// `[alerts]`: where events of anomalies go beside their table.
+    #[serde(skip_serializing_if = "AlertsSettings::is_empty")]
+    pub alerts: AlertsSettings,
+    /// `[batch.NAME]`, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchJobSettings>,
+    pub batch_runs: BatchRunsSettings,
     /// `[[tests]]`, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestSettings>,
@@ -178,6 +195,9 @@ pub struct DeadLetterSettings {
     pub enabled: bool,
     /// Default `<data_dir>/dead_letters`.
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table. None: `<name>.dead_letters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,

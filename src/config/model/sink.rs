@@ -40,8 +40,12 @@ impl SinkSettings {
 /// The keys of a sink of `type = "delta"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeltaSinkSettings {
-    /// The table's directory, relative to the working directory, or its `file://` address.
+    /// The table's directory, relative to the working directory, or its address: `file://`,
+    /// `s3://`, `abfss://`, `gs://` ...
     pub path: String,
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// What the catalogue calls the table: `schema.table`, or `table` in the pipeline's schema.
     /// None: after the query.
     #[serde(skip_serializing_if = "Option::is_none")]

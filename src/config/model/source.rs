@@ -215,6 +215,9 @@ pub struct RateSettings {
 /// The keys of a source of `type = "delta"`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeltaSourceSettings {
+    /// `storage`, over `[storage]`: options of its object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// The table's directory, relative to the working directory, or its `file://` address.
     pub path: String,
     /// Default snapshot.

@@ -1,5 +1,6 @@
 //! `[tables.NAME]`: static tables that queries join with.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -17,6 +18,9 @@ pub struct TableSettings {
     pub kind: TableKind,
     /// A Delta table's directory; else a file, a directory of files, or a glob pattern.
     pub path: String,
+    /// `storage`, over `[storage]`: options of a Delta table's object store, never credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<String, String>,
     /// `schema`, as of a source. Parquet and Delta tables may leave it out, others have it.
     #[serde(rename = "schema", skip_serializing_if = "Option::is_none")]
     pub schema_text: Option<String>,

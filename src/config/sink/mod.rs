@@ -12,13 +12,15 @@ use super::diagnostics::ConfigError;
 use super::document::Value;
 use super::model::{Compression, DeltaSinkSettings, OutputMode, SinkSettings, TypeChange};
 use super::section::Section;
+use super::storage;
 use super::suggest;
 use super::upkeep;
 use super::values::COLUMNS;
+use crate::lake::location_problem;
 
 const PATH: &str = "a directory, relative to the working directory or absolute";
 
-/// Schemes of object stores, which this build has no client for.
+/// Schemes of object stores, where only Delta tables can be.
 const OBJECT_STORES: &[&str] =
     &["s3", "s3a", "s3n", "gs", "az", "adl", "abfs", "abfss", "wasb", "wasbs", "hdfs", "dbfs"];
 
@@ -122,11 +124,12 @@ pub(crate) fn read_delta(
             section.missing("path", "\"${data_dir}/bronze\"");
             None
         }
-        (true, _) => table_path(section),
+        (true, _) => delta_path(section),
     };
     let partition_by = section.columns("partition_by", COLUMNS);
     let settings = DeltaSinkSettings {
         path: String::new(),
+        storage: storage::of_table(section),
         table: table_name(section),
         partition_by,
         key: Vec::new(),
@@ -161,8 +164,24 @@ pub(crate) fn table_name(section: &Section<'_>) -> Option<String> {
     (!found.unresolved).then(|| found.text.to_owned())
 }
 
-/// The `path` of a table; errors are reported.
-pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
+/// The `path` of a Delta table; errors are reported.
+pub(crate) fn delta_path(section: &Section<'_>) -> Option<String> {
+    const EXPECTED: &str = "a directory, relative to the working directory or absolute, or the \
+                            address of a table in an object store, such as s3://bucket/tables/bronze";
+    let found = section.string("path", EXPECTED)?;
+    if found.unresolved {
+        return Some(found.text.to_owned());
+    }
+    let problem = location_problem(found.text);
+    if problem.is_some() || found.text.contains('\0') {
+        section.reject("path", found.node, EXPECTED, problem);
+        return None;
+    }
+    Some(found.text.to_owned())
+}
+
+/// The `path` of a directory of files; errors are reported.
+pub(super) fn table_path(section: &Section<'_>) -> Option<String> {
     let found = section.string("path", PATH)?;
     if found.unresolved {
         return Some(found.text.to_owned());
@@ -171,9 +190,9 @@ pub(crate) fn table_path(section: &Section<'_>) -> Option<String> {
         && !scheme.eq_ignore_ascii_case("file")
     {
         let help = if OBJECT_STORES.contains(&scheme.to_ascii_lowercase().as_str()) {
-            "object stores are not supported yet: only local and mounted directories are"
+            "only Delta tables can be in an object store; files go to local and mounted directories"
         } else {
-            "only `file://` is an address of a table"
+            "only `file://` is an address of a directory"
         };
         section.reject("path", found.node, PATH, Some(help.to_owned()));
         return None;

@@ -3,14 +3,16 @@
 use super::super::document::Value;
 use super::super::model::{DeltaSourceSettings, DeltaStart};
 use super::super::section::Section;
-use super::super::sink::table_path;
+use super::super::sink::delta_path;
+use super::super::storage;
 use super::files::poll_interval;
 
 pub(super) fn read(section: &Section<'_>) -> Option<DeltaSourceSettings> {
     if !section.has("path") {
         section.missing("path", "\"./data/bronze\"");
     }
-    let path = table_path(section);
+    let path = delta_path(section);
+    let storage = storage::of_table(section);
     let start = start(section);
     let change_feed = section.boolean("change_feed", false);
     let ignore_deletes = section.boolean("ignore_deletes", false);
@@ -28,6 +30,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<DeltaSourceSettings> {
     let poll_interval = poll_interval(section);
     Some(DeltaSourceSettings {
         path: path?,
+        storage,
         start,
         change_feed,
         ignore_deletes,

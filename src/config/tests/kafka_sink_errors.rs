@@ -432,8 +432,8 @@ error: invalid value ***
  15 | sink = { type = "delta", path = *** }
     |                                 ^^^
     = key: queries.e.sink.path
-    = expected: a directory, relative to the working directory or absolute
-    = help: only `file://` is an address of a table
+    = expected: a directory, relative to the working directory or absolute, or the address of a table in an object store, such as s3://bucket/tables/bronze
+    = help: tables are at local paths, file://, s3://, s3a://, az://, abfs://, abfss://, adl://, azure://, gs://
 
 5 errors in the configuration
 "##,

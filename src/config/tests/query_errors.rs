@@ -175,7 +175,7 @@ fn the_delta_sink() {
     rejects(
         r##"
 [queries.bronze.sink]
-path = "s3://bucket/bronze"
+path = "s3://bucket"
 partition_by = ["date", "date"]
 compression = "zstd(40)"
 target_file_size = "1B"
@@ -183,14 +183,14 @@ evolve = true
 checkpoint_interval = 0
 "##,
         r##"
-error: invalid value "s3://bucket/bronze"
+error: invalid value "s3://bucket"
   --> case.toml:2:8
    |
- 2 | path = "s3://bucket/bronze"
-   |        ^^^^^^^^^^^^^^^^^^^^
+ 2 | path = "s3://bucket"
+   |        ^^^^^^^^^^^^^
    = key: queries.bronze.sink.path
-   = expected: a directory, relative to the working directory or absolute
-   = help: object stores are not supported yet: only local and mounted directories are
+   = expected: a directory, relative to the working directory or absolute, or the address of a table in an object store, such as s3://bucket/tables/bronze
+   = help: it names a bucket and no path in it, where the table would be
 
 error: "date" is listed twice
   --> case.toml:3:25

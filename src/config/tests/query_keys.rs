@@ -273,8 +273,8 @@ error: invalid value "gs://x"
  16 | path = "gs://x"
     |        ^^^^^^^^
     = key: tables.Logs.path
-    = expected: a directory, relative to the working directory or absolute
-    = help: object stores are not supported yet: only local and mounted directories are
+    = expected: a directory, relative to the working directory or absolute, or the address of a table in an object store, such as s3://bucket/tables/bronze
+    = help: it names a bucket and no path in it, where the table would be
 
 error: `x y` cannot be the name of a table
    --> case.toml:17:9

@@ -216,8 +216,8 @@ error: invalid value "abfss://x"
  5 | path = "abfss://x"
    |        ^^^^^^^^^^^
    = key: sources.b.path
-   = expected: a directory, relative to the working directory or absolute
-   = help: object stores are not supported yet: only local and mounted directories are
+   = expected: a directory, relative to the working directory or absolute, or the address of a table in an object store, such as s3://bucket/tables/bronze
+   = help: it names a container and no path in it, where the table would be
 
 error: invalid value "earliest"
   --> case.toml:6:9

@@ -307,7 +307,10 @@ async fn rows_that_do_not_fit_are_refused_whole() {
             ]),
             "no column `x`",
         ),
-        (schema(&[("id", DataType::Int32, false), ("key", DataType::Utf8, true)]), "`id` is Int32"),
+        (
+            schema(&[("id", DataType::Float64, false), ("key", DataType::Utf8, true)]),
+            "`id` is Float64",
+        ),
     ];
     for (columns, words) in others {
         let empty = RecordBatch::new_empty(columns.clone());

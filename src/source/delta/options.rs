@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::lake::TableLocation;
+
 /// What a [`super::DeltaSource`] is made of. [`DeltaOptions::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct DeltaOptions {
-    /// Where the table is: a local path, or a URL of an object store.
+    /// Where the table is, as of a [`TableLocation`].
     pub path: String,
-    /// Credentials and the like, as deltalake has them.
+    /// Options of its object store, as [`store`](crate::lake::store) has them; never credentials.
     pub storage_options: BTreeMap<String, String>,
     /// Where to begin without a checkpoint.
     pub start: DeltaStart,
@@ -52,6 +54,17 @@ pub struct Rewrites {
 }
 
 impl DeltaOptions {
+    /// The defaults, for the table at `location`.
+    pub fn at(location: &TableLocation) -> Self {
+        let storage_options = location.storage_options().clone();
+        Self { storage_options, ..Self::new(location.uri()) }
+    }
+
+    /// Where the table is.
+    pub fn location(&self) -> TableLocation {
+        TableLocation::new(self.path.as_str()).with_storage_options(self.storage_options.clone())
+    }
+
     /// The defaults, for the table at `path`.
     pub fn new(path: impl Into<String>) -> Self {
         Self {

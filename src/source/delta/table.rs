@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use deltalake::DeltaTableError;
 use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::{Metadata, Protocol, Snapshot, StructField};
 use deltalake::logstore::{LogStoreRef, commit_uri_from_version, object_store};
-use deltalake::{DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
-use url::Url;
 
 use super::commit::{Change, Commit, Piece, Rows};
 use super::options::{DeltaOptions, DeltaStart};
 use crate::lake::LakeError;
+use crate::lake::store::redact;
 use crate::source::SourceError;
 
 /// The columns that a change feed adds.
@@ -61,23 +60,16 @@ pub(super) struct Table {
 impl Table {
     /// Finds the storage; nothing is read yet.
     pub fn open(options: Arc<DeltaOptions>) -> Result<Self, SourceError> {
-        let refuse = |problem: String| SourceError::Option { option: "path", problem };
-        let path = options.path.as_str();
-        let url = match path.split_once("://") {
-            Some(("file", local)) => local_url(Path::new(local), path)?,
-            Some(_) => Url::parse(path).map_err(|e| refuse(format!("'{path}' is no URL: {e}")))?,
-            None if path.trim().is_empty() => return Err(refuse("it is empty".to_owned())),
-            None => local_url(Path::new(path), path)?,
-        };
-        let storage: HashMap<String, String> =
-            options.storage_options.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let store = DeltaTableBuilder::from_url(url)
-            .map(|builder| builder.with_storage_options(storage))
-            .and_then(|builder| builder.build_storage())
-            .map_err(|error| match error {
-                DeltaTableError::InvalidTableLocation(reason) => refuse(reason),
-                other => trouble("open", path, &other),
+        let location = options.location();
+        if let Some(directory) = location.local_path() {
+            std::fs::metadata(&directory).map_err(|error| SourceError::Table {
+                action: "find",
+                table: options.path.clone(),
+                reason: error.to_string(),
+                transient: true,
             })?;
+        }
+        let store = location.log_store().map_err(|error| refused("open", &options.path, error))?;
         Ok(Self { options, store })
     }
 
@@ -92,6 +84,8 @@ impl Table {
 
     /// Protocol, metadata and version, of the newest version or of a given one.
     pub async fn snapshot(&self, version: Option<i64>) -> Result<Snapshot, SourceError> {
+        let credentials = self.options.location().check_credentials().await;
+        credentials.map_err(|error| refused("sign in to", self.name(), error))?;
         let exists = self.store.is_delta_table_location().await;
         if !exists.map_err(|error| self.trouble("find", &error))? {
             return Err(SourceError::Table {
@@ -280,19 +274,20 @@ impl Table {
     }
 }
 
-fn local_url(path: &Path, given: &str) -> Result<Url, SourceError> {
-    let absolute =
-        std::path::absolute(path).map_err(|error| SourceError::io("resolve", path, error))?;
-    std::fs::metadata(&absolute).map_err(|error| SourceError::Table {
-        action: "find",
-        table: given.to_owned(),
-        reason: error.to_string(),
-        transient: true,
-    })?;
-    Url::from_directory_path(&absolute).map_err(|()| SourceError::Option {
-        option: "path",
-        problem: format!("'{given}' is not an absolute path"),
-    })
+/// An error of the lake as one of a source.
+fn refused(action: &'static str, table: &str, error: LakeError) -> SourceError {
+    match error {
+        LakeError::Location { reason, .. } => {
+            SourceError::Option { option: "path", problem: format!("'{table}': {reason}") }
+        }
+        LakeError::Store { reason, .. } => SourceError::Table {
+            action,
+            table: table.to_owned(),
+            reason: format!("its object store cannot be used: {reason}"),
+            transient: false,
+        },
+        other => trouble(action, table, &other),
+    }
 }
 
 /// Sorts an error of deltalake: storage trouble may pass.
@@ -309,7 +304,7 @@ fn trouble(action: &'static str, table: &str, error: &(dyn StdError + 'static)) 
             reason.push_str(&words);
         }
     }
-    SourceError::Table { action, table: table.to_owned(), reason, transient }
+    SourceError::Table { action, table: table.to_owned(), reason: redact(&reason), transient }
 }
 
 /// Waits for the answer to a question that needs a runtime; not to be called by one that is in a

@@ -13,6 +13,7 @@ use super::differences;
 use super::options::DeltaOptions;
 use super::rows::{self, Committed, Shape};
 use super::table::{self, Table, ask};
+use crate::lake::TableLocation;
 use crate::source::SourceError;
 
 /// Which table it is, and how often it was changed.
@@ -29,20 +30,20 @@ impl TableVersion {
     }
 }
 
-/// The newest version of the table at `path`. Reads its log; blocks for as long as that takes.
-pub(in crate::source) fn newest(path: &str) -> Result<TableVersion, SourceError> {
-    let options = Arc::new(DeltaOptions::new(path));
+/// The newest version of the table at `location`. Reads its log; blocks for as long as that takes.
+pub(in crate::source) fn newest(location: &TableLocation) -> Result<TableVersion, SourceError> {
+    let options = Arc::new(DeltaOptions::at(location));
     ask(async { Ok(TableVersion::of(&Table::open(options)?.snapshot(None).await?)) })
 }
 
-/// All rows of the newest version of the table at `path`, as the columns of `schema`; `None` if
+/// All rows of the newest version of the table at `location`, as the columns of `schema`; `None` if
 /// that is the version `known`. Blocks for as long as that takes.
 pub(in crate::source) fn read(
-    path: &str,
+    location: &TableLocation,
     schema: &SchemaRef,
     known: Option<&TableVersion>,
 ) -> Result<Option<(TableVersion, Vec<RecordBatch>)>, SourceError> {
-    let options = Arc::new(DeltaOptions::new(path));
+    let options = Arc::new(DeltaOptions::at(location));
     ask(async {
         let table = Table::open(options)?;
         let newest = TableVersion::of(&table.snapshot(None).await?);
@@ -186,6 +187,11 @@ impl WholeTable {
     /// The version that is read.
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    /// How the table is called: its path or URL.
+    pub fn name(&self) -> &str {
+        self.table.name()
     }
 
     /// How many files it has.

@@ -12,6 +12,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ use super::files::Framing;
 use super::files::whole::{self as files, Listed, Spoilt};
 use super::{Record, SourceError};
 use crate::codec::{AppendError, Decoder, FormatSpec};
+use crate::lake::TableLocation;
 
 /// A file that changed less than this ago may still be being written. Also more than any file
 /// system's clock ticks, so that two changes in one tick are not taken for one.
@@ -44,6 +46,19 @@ pub struct TableOptions {
     pub path: String,
     /// How it is written.
     pub format: TableFormat,
+    /// Options of a Delta table's object store, as [`store`](crate::lake::store) has them.
+    pub storage_options: BTreeMap<String, String>,
+}
+
+impl TableOptions {
+    /// The table at `path`, written as `format` says.
+    pub fn new(path: impl Into<String>, format: TableFormat) -> Self {
+        Self { path: path.into(), format, storage_options: BTreeMap::new() }
+    }
+
+    fn location(&self) -> TableLocation {
+        TableLocation::new(self.path.as_str()).with_storage_options(self.storage_options.clone())
+    }
 }
 
 /// How a table is written.
@@ -176,7 +191,7 @@ impl TableReader {
     /// It is not, or it cannot be seen.
     pub fn look(&self) -> Result<(), TableError> {
         match &self.options.format {
-            TableFormat::Delta => delta::newest(&self.options.path).map(drop)?,
+            TableFormat::Delta => delta::newest(&self.options.location()).map(drop)?,
             TableFormat::Parquet | TableFormat::Records { .. } => {
                 list(&self.options.path).map(drop)?
             }
@@ -190,13 +205,15 @@ impl TableReader {
     /// Some cannot be read; then none are.
     pub fn read(&self) -> Result<TableRows, TableError> {
         match &self.options.format {
-            TableFormat::Delta => match delta::read(&self.options.path, &self.schema, None)? {
-                Some((version, batches)) => {
-                    Ok(TableRows { batches, stamp: TableStamp(Seen::Version(version)) })
+            TableFormat::Delta => {
+                match delta::read(&self.options.location(), &self.schema, None)? {
+                    Some((version, batches)) => {
+                        Ok(TableRows { batches, stamp: TableStamp(Seen::Version(version)) })
+                    }
+                    // Only what is known already is not read.
+                    None => Err(TableError::Changing { path: self.options.path.clone() }),
                 }
-                // Only what is known already is not read.
-                None => Err(TableError::Changing { path: self.options.path.clone() }),
-            },
+            }
             TableFormat::Parquet | TableFormat::Records { .. } => {
                 self.read_files(list(&self.options.path)?)
             }
@@ -214,7 +231,7 @@ impl TableReader {
                 Seen::Version(version) => Some(version),
                 Seen::Files { .. } => None,
             };
-            return Ok(match delta::read(&self.options.path, &self.schema, known)? {
+            return Ok(match delta::read(&self.options.location(), &self.schema, known)? {
                 None => Refreshed::Unchanged,
                 Some((version, batches)) => {
                     let stamp = TableStamp(Seen::Version(version));

@@ -41,27 +41,23 @@ impl Place {
 fn csv(path: String, header: bool) -> TableOptions {
     let framing = CsvFraming { header, ..CsvFraming::default() };
     let header = if header { CsvHeader::Names } else { CsvHeader::None };
-    TableOptions {
-        path,
-        format: TableFormat::Records {
-            framing: Framing::Csv(framing),
-            spec: FormatSpec::Csv(CsvOptions { header, ..CsvOptions::default() }),
-        },
-    }
+    let format = TableFormat::Records {
+        framing: Framing::Csv(framing),
+        spec: FormatSpec::Csv(CsvOptions { header, ..CsvOptions::default() }),
+    };
+    TableOptions::new(path, format)
 }
 
 fn json(path: String) -> TableOptions {
-    TableOptions {
-        path,
-        format: TableFormat::Records {
-            framing: Framing::Lines { skip_blank: true },
-            spec: FormatSpec::Json(JsonOptions::default()),
-        },
-    }
+    let format = TableFormat::Records {
+        framing: Framing::Lines { skip_blank: true },
+        spec: FormatSpec::Json(JsonOptions::default()),
+    };
+    TableOptions::new(path, format)
 }
 
 fn parquet(path: String) -> TableOptions {
-    TableOptions { path, format: TableFormat::Parquet }
+    TableOptions::new(path, TableFormat::Parquet)
 }
 
 fn open(options: TableOptions, schema: &str) -> TableReader {
@@ -237,7 +233,7 @@ fn a_table_that_is_not_there() {
     let error = open(csv(place.at("x*.csv"), false), schema).read().unwrap_err();
     assert!(error.to_string().starts_with("there is no file at "), "{error}");
     assert!(TableReader::open(parquet(place.at("none")), None).is_err());
-    let delta = TableOptions { path: place.at("none"), format: TableFormat::Delta };
+    let delta = TableOptions::new(place.at("none"), TableFormat::Delta);
     assert!(TableReader::open(delta.clone(), None).is_err());
     assert!(open(delta, schema).look().is_err());
     assert!(TableReader::open(csv(place.at("x"), false), None).is_err(), "CSV has no columns");
@@ -309,7 +305,7 @@ fn a_delta_table_is_read_at_its_newest_version() {
             deltalake::open_table(url.clone()).await.unwrap().write(vec![batch]).await.unwrap()
         });
     };
-    let options = TableOptions { path, format: TableFormat::Delta };
+    let options = TableOptions::new(path, TableFormat::Delta);
     let reader = TableReader::open(options.clone(), None).unwrap();
     reader.look().unwrap();
     let rows = reader.read().unwrap();

@@ -22,12 +22,12 @@ impl Resolver<'_> {
     ) -> Result<(), SqlError> {
         let mut scope = self.from(&mut select.from)?;
         self.landmarks(select, order_by.as_deref());
+        let mut subqueries = Subqueries::default();
+        subqueries.take_from_select(select);
         if self.over == Over::Tables {
             self.group_by_the_rest(select);
             titles::give_titles(select);
         }
-        let mut subqueries = Subqueries::default();
-        subqueries.take_from_select(select);
         if let Some(order_by) = order_by.as_deref_mut() {
             subqueries.take_from(order_by);
         }
@@ -201,8 +201,18 @@ impl Resolver<'_> {
                     .hint("add GROUP BY session_window(<event time column>, '5 minutes')")
                     .at(window.span))
             }
+            Shape::Session { .. } if self.over == Over::Tables => {
+                Err(SqlError::new("session_window is of streaming queries only")
+                    .hint(
+                        "mark where a session begins with lag() OVER (...), and count the marks \
+                         with sum() OVER (...)",
+                    )
+                    .at(window.span))
+            }
             // A row lies in several windows: it comes once for each.
-            Shape::Sliding { .. } if !grouped => self.sliding_windows(select, scope, window),
+            Shape::Sliding { .. } if !grouped || self.over == Over::Tables => {
+                self.sliding_windows(select, scope, window)
+            }
             _ => Ok(window.call.canonical(window.span)),
         }
     }

@@ -61,22 +61,21 @@ pub(in crate::sql) fn shown_title(name: &str) -> &str {
     }
 }
 
-/// Whether the expression holds an aggregate function that is not a window's.
+/// Whether the expression holds an aggregate function that is not a window's. Subqueries have been
+/// taken out of it.
 pub(super) fn has_aggregate(expr: &Expr, functions: &Functions) -> bool {
     struct Find<'a>(&'a Functions);
     impl Visitor for Find<'_> {
         type Break = ();
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {}
-                Expr::Function(function) if function.over.is_none() => {
-                    let name = function.name.0.first().and_then(|part| part.as_ident());
-                    let lower = name.map(|name| name.value.to_lowercase());
-                    if lower.is_some_and(|name| self.0.is_aggregate(&name) || is_alias(&name)) {
-                        return ControlFlow::Break(());
-                    }
+            if let Expr::Function(function) = expr
+                && function.over.is_none()
+            {
+                let name = function.name.0.first().and_then(|part| part.as_ident());
+                let lower = name.map(|name| name.value.to_lowercase());
+                if lower.is_some_and(|name| self.0.is_aggregate(&name) || is_alias(&name)) {
+                    return ControlFlow::Break(());
                 }
-                _ => {}
             }
             ControlFlow::Continue(())
         }
@@ -123,10 +122,7 @@ pub(super) fn names_column(expr: &Expr) -> bool {
 fn title(expr: &Expr) -> String {
     let mut expr = expr.clone();
     let _ = VisitMut::visit(&mut expr, &mut Spell);
-    match expr {
-        Expr::Subquery(_) => "scalarsubquery()".to_owned(),
-        expr => expr.to_string(),
-    }
+    expr.to_string()
 }
 
 /// Puts an expression as Spark spells it.
@@ -144,6 +140,7 @@ impl VisitorMut for Spell {
                 }
             }
             Expr::Identifier(ident) => *ident = plain(ident),
+            Expr::Subquery(_) => *expr = Expr::Identifier(Ident::new("scalarsubquery()")),
             Expr::Function(function) => spell_function(function),
             Expr::BinaryOp { .. } => {
                 let inner = std::mem::replace(expr, Expr::Identifier(Ident::new("")));

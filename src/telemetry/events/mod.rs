@@ -11,6 +11,7 @@
 
 mod actors;
 mod anomaly;
+mod batch;
 mod checkpoint;
 mod kafka;
 mod query;
@@ -27,6 +28,7 @@ pub use actors::{
 pub use anomaly::{
     AnomalyChange, AnomalyChanged, DetectorSeries, SeriesHidden, SeriesJudged, WindowsJudged,
 };
+pub use batch::{BatchLogFailed, BatchRunEnded, BatchRunRetried};
 pub use checkpoint::{
     CheckpointAge, EpochAligned, EpochCommitted, EpochDurable, EpochFailed, EpochStarted,
 };

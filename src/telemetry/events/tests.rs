@@ -69,6 +69,25 @@ fn everything() {
     TableFailed { pipeline, table: "devices", reason: "content", error: &"line 3" }.emit();
     TableRecovered { pipeline, table: "devices" }.emit();
     TableLoaded { pipeline, table: "devices", rows: 3, bytes: 100, took: ms(2) }.emit();
+    let (table, task) = ("bronze.logs", "compact");
+    UpkeepStarted { pipeline, table, task }.emit();
+    let (outcome, error) = (UpkeepOutcome::Failed, &"disk full");
+    UpkeepFailed { pipeline, table, task, outcome, error, again_in: Some(ms(30_000)), took: ms(9) }
+        .emit();
+    UpkeepFinished {
+        pipeline,
+        table,
+        task,
+        outcome: UpkeepOutcome::Done,
+        version: Some(7),
+        files_removed: 360,
+        bytes_removed: 3_600_000,
+        files_added: 1,
+        bytes_added: 3_000_000,
+        conflicts: 2,
+        took: ms(400),
+    }
+    .emit();
     PipelineStateChanged { pipeline, from: None, to: PipelineState::Starting }.emit();
     let from = Some(PipelineState::Starting);
     PipelineStateChanged { pipeline, from, to: PipelineState::Running }.emit();
@@ -117,6 +136,25 @@ fn everything() {
     WindowsClosed { query: &metrics, windows: 2 }.emit();
     RowsProduced { query: &metrics, rows: 42 }.emit();
     StateSize { pipeline, query, shard: 1, windows: 2, groups: 30, bytes: 4096 }.emit();
+
+    let rule = ExpectationMetrics::new(pipeline, query, "valid_price", "dropped");
+    ExpectationChecked { rule: &rule, passed: 5, violated: 2 }.emit();
+    TypesRejected { pipeline, sink, rows: 1 }.emit();
+    let ended = |outcome, error| BatchRunEnded {
+        pipeline,
+        job: "totals",
+        outcome,
+        rows_read: Some(9),
+        rows_written: Some(3),
+        version: Some(2),
+        attempts: 1,
+        took: ms(40),
+        error,
+    };
+    ended("succeeded", None).emit();
+    ended("failed", Some("there is no table")).emit();
+    BatchRunRetried { pipeline, job: "totals", attempt: 1, pause: ms(1000), error: &"busy" }.emit();
+    BatchLogFailed { pipeline, job: "totals", error: &"disk full" }.emit();
 
     EpochStarted { pipeline, number: 12 }.emit();
     EpochAligned { pipeline, number: 12, align: ms(3) }.emit();
@@ -417,7 +455,7 @@ fn lines_are_lowercase_with_the_facts_as_fields() {
             panic!("no line '{message}'");
         })
     };
-    let found = find("anomaly found");
+    let found = find("anomaly opened");
     assert_eq!((&found["key"], &found["level"]), (&"203.0.113.9".into(), &"WARN".into()));
     let read = find("batch read");
     assert_eq!(read["newest_event_time"], "2023-11-14T22:13:20.500Z");

@@ -7,6 +7,7 @@ use super::{Entry, Kind, Name, Unit};
 /// What the values of each label are, and so what bounds their number.
 pub const LABELS: &[(&str, &str)] = &[
     ("actor", "kind of actor: `partition_reader`, `operator_shard`, `delta_committer` and so on"),
+    ("batch", "name of a batch job in the configuration"),
     ("broker", "id of a Kafka broker of the cluster"),
     ("cause", "why an actor ended: `panic`, `error`, `stopped`, `stalled`"),
     ("check", "what readiness looks at: `running`, `assigned`, `checkpointing`, `sinks_reachable`"),
@@ -17,6 +18,7 @@ pub const LABELS: &[(&str, &str)] = &[
     (
         "outcome",
         "what became of it. Rows at an expectation: `passed`, `warned`, `dropped`, `dead_lettered`, `failed`; \
+         a run of a batch job: `succeeded`, `failed`; \
          a notification: `delivered`, `refused` (by the receiver), `dropped` (the queue was full), `expired`; \
          a run of upkeep: `done`, `nothing` (to do), `conflict`, `failed`, `cancelled`",
     ),
@@ -222,6 +224,23 @@ table! {
     STATE_BYTES = Gauge(Unit::Bytes)
         "millpond_state_bytes" ["pipeline", "query", "shard"],
         "Memory of the state of the shard.";
+
+    // Batch jobs.
+    BATCH_RUNS = Counter(Unit::Count("runs"))
+        "millpond_batch_runs_total" ["pipeline", "batch", "outcome"],
+        "Runs of the batch job, each with all its attempts.";
+    BATCH_SECONDS = Histogram(Unit::Seconds)
+        "millpond_batch_run_duration_seconds" ["pipeline", "batch"] in LONG,
+        "Time of a run of the batch job, with all its attempts.";
+    BATCH_ROWS = Counter(Unit::Count("rows"))
+        "millpond_batch_written_rows_total" ["pipeline", "batch"],
+        "Rows that runs of the batch job have written.";
+    BATCH_SUCCEEDED = Gauge(Unit::UnixSeconds)
+        "millpond_batch_succeeded_timestamp_seconds" ["pipeline", "batch"],
+        "When the batch job last succeeded.";
+    BATCH_LOG_ERRORS = Counter(Unit::Count("errors"))
+        "millpond_batch_log_errors_total" ["pipeline"],
+        "Runs of batch jobs that could not be written to the log of runs.";
 
     // Checkpoints.
     EPOCHS = Counter(Unit::Count("epochs"))

@@ -6,6 +6,7 @@
 //! from a history that is extended when somebody asks, and ages are taken then.
 
 mod anomaly;
+mod batch;
 mod history;
 mod query;
 mod rates;
@@ -27,6 +28,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 pub use anomaly::{AnomalyState, AnomalySummary, DetectorProgress, Severity};
+pub use batch::BatchProgress;
 pub use history::{EpochReport, LetterNote, LetterReport, RestartReport, ShownBytes};
 pub use query::QueryProgress;
 pub use readiness::{Check, Readiness};
@@ -115,6 +117,7 @@ pub struct PipelineProgress {
     queries: Members<QueryProgress>,
     sinks: Members<SinkProgress>,
     detectors: Members<DetectorProgress>,
+    batch: Members<BatchProgress>,
     anomalies: Anomalies,
     upkeep: Members<UpkeepProgress>,
 }
@@ -207,6 +210,7 @@ impl PipelineProgress {
             queries: Members::new(),
             sinks: Members::new(),
             detectors: Members::new(),
+            batch: Members::new(),
             anomalies: Anomalies::default(),
             upkeep: Members::new(),
         })
@@ -230,6 +234,11 @@ impl PipelineProgress {
     /// The progress of one task of a table's upkeep, made if it is new.
     pub fn upkeep(&self, table: &str, task: &'static str) -> Arc<UpkeepProgress> {
         self.upkeep.get_or_add(&format!("{table}/{task}"), || UpkeepProgress::new(table, task))
+    }
+
+    /// The batch job of this name, added if it is new. Keep the handle.
+    pub fn batch(&self, name: &str) -> Arc<BatchProgress> {
+        self.batch.get_or_add(name, || BatchProgress::new(name))
     }
 
     /// The query of this name, added if it is new. Keep the handle.
@@ -513,6 +522,7 @@ impl PipelineProgress {
             queries,
             sinks,
             detectors,
+            batch: self.batch.list().iter().map(|job| job.report()).collect(),
             open_anomalies: self.anomalies.open(),
             recent_anomalies: self.anomalies.recent(),
             upkeep: self.upkeep.list().iter().map(|task| task.report()).collect(),

@@ -65,6 +65,9 @@ pub struct PipelineReport {
     pub detectors: Vec<DetectorReport>,
     /// The upkeep of its tables: one entry for each scheduled task.
     pub upkeep: Vec<UpkeepReport>,
+    /// Its batch jobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<BatchReport>,
     /// The anomalies that are open, the newest first; at most a hundred.
     pub open_anomalies: Vec<AnomalySummary>,
     /// The last hundred anomalies, open or over, each as it stands; the newest first.
@@ -321,6 +324,32 @@ pub struct RetryReport {
     pub backoff_ms: u64,
     /// When the first of them failed.
     pub since: EventTime,
+}
+
+/// Where a batch job stands.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchReport {
+    /// The job's name.
+    pub name: Arc<str>,
+    /// When it runs, as cron; none: at the end of a bounded run.
+    pub schedule: Option<Arc<str>>,
+    /// The table it fills.
+    pub description: Arc<str>,
+    /// Whether it runs.
+    pub running: bool,
+    /// When it is due next.
+    pub next_run_at: Option<EventTime>,
+    /// Runs since the daemon started.
+    pub num_runs: u64,
+    /// Those that failed.
+    pub num_failed_runs: u64,
+    /// When the last one ended.
+    pub last_run_at: Option<EventTime>,
+    /// How long it took.
+    pub last_run_ms: Option<u64>,
+    /// What it failed of, if it did.
+    pub error: Option<String>,
 }
 
 /// Where a detector stands.

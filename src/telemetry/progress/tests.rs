@@ -237,6 +237,7 @@ fn the_list_of_anomalies_is_bounded_and_the_counts_are_not() {
     let (pipeline, start) = pipeline();
     for number in 0..250 {
         pipeline.anomaly(anomaly(number, Severity::Warning));
+        pipeline.detector("spikes").found(Severity::Warning);
     }
     let report = pipeline.snapshot_at(start);
     assert_eq!(report.recent_anomalies.len(), 100);

@@ -296,6 +296,7 @@ async fn a_table_that_runs_for_long_has_few_files_and_a_short_log() {
         let since = detail.version - detail.checkpoint_version.unwrap_or(0);
         assert!(since <= 11, "a reader has {since} commits to read");
     }
-    assert!(rewritten < appended * 5, "rows were written again {} times", rewritten / appended);
+    // Files of 20 rows are mostly footer, so that merged ones look small beside them.
+    assert!(rewritten < appended * 8, "rows were written again {} times", rewritten / appended);
     assert!(written.rows().await.contains(&format!(" {appended} ")));
 }

@@ -43,6 +43,9 @@ const SAMPLE: u64 = 200_000;
 /// Rows that are dealt out to the pieces together: enough that a piece gets more than a few.
 const CHUNK: usize = 128 * 1024;
 
+/// Bytes of rows that are handled together at the most, so that long values do not multiply.
+const CHUNK_BYTES: usize = 64 << 20;
+
 /// Decoded rows take about so many times the room of encoded ones. A wrong guess only makes pieces
 /// of another size.
 const DECODED: u64 = 8;
@@ -103,7 +106,12 @@ async fn sample(
     progress: &dyn Progress,
 ) -> Result<Curve, UpkeepError> {
     let schema = key_schema(shared, settings.columns)?;
-    let rows: u64 = job.files.iter().map(|file| crate::lake::rows_of(&file.add)).sum();
+    // Files without statistics have rows too: short ones are assumed, so that the sample stays small.
+    let rows_of = |file: &super::plan::Candidate| match crate::lake::rows_of(&file.add) {
+        0 => file.bytes() / 16,
+        rows => rows,
+    };
+    let rows: u64 = job.files.iter().map(rows_of).sum();
     let every = usize::try_from((rows / SAMPLE).max(1)).unwrap_or(1);
     let files: Vec<Add> = job.files.iter().map(|file| file.add.clone()).collect();
     let (shared, key_schema) = (shared.clone(), schema.clone());
@@ -180,7 +188,7 @@ async fn deal(
                 let dealer =
                     Dealer { columns: &columns, curve: &curve, cuts: &cuts, pieces: &pieces };
                 let mut chunk = Vec::new();
-                let mut rows = 0;
+                let (mut rows, mut bytes) = (0, 0);
                 let table = &worker.table.table;
                 for add in group {
                     let named = |e| file_error(table, &add.path, e);
@@ -188,10 +196,11 @@ async fn deal(
                     while let Some(batch) = file.next().await.map_err(named)? {
                         worker.go_on()?;
                         rows += batch.num_rows();
+                        bytes += batch.get_array_memory_size();
                         chunk.push(batch);
-                        if rows >= CHUNK {
+                        if rows >= CHUNK || bytes >= CHUNK_BYTES {
                             dealer.deal(table, &std::mem::take(&mut chunk))?;
-                            rows = 0;
+                            (rows, bytes) = (0, 0);
                         }
                     }
                     worker.advance(1, u64::try_from(add.size).unwrap_or(0));
@@ -319,7 +328,10 @@ async fn write_piece(
     }
     order.sort_unstable();
     let batches: Vec<&RecordBatch> = parts.iter().map(|(_, batch)| batch).collect();
-    for run in order.chunks(ROWS) {
+    let longest =
+        batches.iter().map(|batch| slice_bytes(batch) / batch.num_rows().max(1)).max().unwrap_or(1);
+    let run = (CHUNK_BYTES / longest.max(1)).clamp(1, ROWS);
+    for run in order.chunks(run) {
         worker.go_on()?;
         let places: Vec<(usize, usize)> =
             run.iter().map(|(_, batch, row)| (*batch as usize, *row as usize)).collect();
@@ -328,6 +340,12 @@ async fn write_piece(
         writer.write(&sorted).await.map_err(|e: LakeError| UpkeepError::Lake(e))?;
     }
     Ok(())
+}
+
+/// Bytes of the rows alone, where they are a part of something larger.
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    let of = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size();
+    batch.columns().iter().map(|column| of(column).unwrap_or(0)).sum()
 }
 
 /// The keys of rows that were read back from a temporary file: its first column.

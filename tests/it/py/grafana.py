@@ -1,10 +1,12 @@
-"""Holds Grafana's provisioning against docker-compose.yml.
+"""Holds Grafana's provisioning against docker-compose.yml, and the dashboards' queries against the
+table of metrics.
 
 Standard input, JSON: root: the repository
 Standard output, JSON: problems: what is wrong, in words
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -53,6 +55,26 @@ def main():
             expect(provider["type"] == "file", f"{path.name}: type")
             expect(mounts.get(provider["options"]["path"]) == "./grafana/dashboards",
                    f"{path.name}: {provider['options']['path']} is not mounted: {mounts}")
+
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| [^|]+ \| ([^|]*) \|", (root / "docs/METRICS.md").read_text(), re.M)
+    metrics = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    recorded = {
+        rule["record"] for path in (root / "prometheus/rules").glob("*.yml")
+        for group in read(path)["groups"] for rule in group["rules"] if "record" in rule
+    }
+    for path in sorted((root / "grafana/dashboards").glob("*.json")):
+        for expr in re.findall(r'"(?:expr|definition)": "((?:[^"\\]|\\.)*)"', path.read_text()):
+            expr = expr.replace('\\"', '"')
+            for name in re.findall(r"\b[\w]+:millpond_[\w:]+", expr):
+                expect(name in recorded, f"{path.name}: nothing records {name}")
+            for name, selector in re.findall(r"(?<![:\w])(millpond_\w+)(?:\{([^}]*)\})?", expr):
+                base = name if name in metrics else re.sub("_(bucket|sum|count)$", "", name)
+                if base not in metrics:
+                    expect("__name__" in expr, f"{path.name}: no metric {name}")
+                    continue
+                known = metrics[base] | {"job", "instance", "le"}
+                for label in re.findall(r"(\w+)(?:=~|!~|!=|=)", selector):
+                    expect(label in known, f"{path.name}: {name} has no label {label}")
     json.dump({"problems": problems}, sys.stdout)
 
 

@@ -8,6 +8,7 @@ Standard input, JSON:
   columns  name -> DuckDB type, of those events
   letters  path of a CSV file (split, offset) of records that must be dead letters, or absent
   queries  name -> SQL
+  storage  options of the tables' object store, or absent
 
 Standard output, JSON: name -> list of rows. Ask for times with epoch_us(). It shares no code with
 Millpond: what it finds in a table is what any other reader would find.
@@ -28,7 +29,7 @@ def main():
     keep = []
     for name, path in {**job.get("tables", {}), **job.get("optional", {})}.items():
         try:
-            table = DeltaTable(path)
+            table = DeltaTable(path, storage_options=job.get("storage"))
         except TableNotFoundError:
             if name in job.get("optional", {}):
                 continue
@@ -37,7 +38,7 @@ def main():
         keep.append(dataset)
         con.register(f"{name}_dataset", dataset)
         # A copy, so that each file is read once however many queries there are.
-        con.execute(f'CREATE TABLE "{name}" AS SELECT * FROM {name}_dataset')
+        con.execute(f'CREATE TABLE "{name}" AS SELECT * FROM "{name}_dataset"')
         con.unregister(f"{name}_dataset")
     if job.get("events"):
         columns = ", ".join(f"'{n}': '{t}'" for n, t in job["columns"].items())

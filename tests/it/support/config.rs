@@ -35,6 +35,10 @@ pub struct Pipeline {
     pub data: PathBuf,
     /// Where the checkpoint is, if not below `data`.
     pub checkpoint: Option<PathBuf>,
+    /// The address below which all tables are, if not `data`.
+    pub tables: Option<String>,
+    /// What other readers have to know of the tables' object store.
+    pub storage: Vec<(String, String)>,
 }
 
 impl Pipeline {
@@ -53,12 +57,19 @@ impl Pipeline {
             idle_timeout: "never".to_owned(),
             data: dir.join("data"),
             checkpoint: None,
+            tables: None,
+            storage: Vec::new(),
         }
     }
 
     /// The directory of a table.
     pub fn table(&self, name: &str) -> PathBuf {
         self.data.join(name)
+    }
+
+    /// The directory or the address below which all tables are.
+    pub fn tables_at(&self) -> PathBuf {
+        self.tables.as_ref().map_or_else(|| self.data.clone(), PathBuf::from)
     }
 
     /// Writes the file and returns its path.
@@ -136,6 +147,15 @@ partition_by = ["date", "hour"]
             text.push_str(WINDOWS);
         }
         writeln!(text, "{}", self.more).expect("writing to memory");
+        let Some(tables) = &self.tables else { return text };
+        let mut text = text.replace("${data_dir}/", &format!("{tables}/"));
+        let letters = format!("[dead_letters]\npath = \"{tables}/dead_letters\"\n");
+        text.push_str(&letters);
+        if !self.stateless {
+            let anomalies =
+                format!("\n[detectors.ratio_to_mean.sink]\npath = \"{tables}/anomalies\"\n");
+            text.push_str(&anomalies);
+        }
         text
     }
 }

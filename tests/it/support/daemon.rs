@@ -20,6 +20,12 @@ pub fn millpond() -> Command {
     for name in ["RUST_LOG", "KAFKA_BROKERS", "MILLPOND_FAILPOINTS"] {
         command.env_remove(name);
     }
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 

@@ -9,14 +9,17 @@ pub mod browser;
 pub mod config;
 pub mod daemon;
 pub mod events;
+pub mod faults;
 pub mod http;
 pub mod memory;
+pub mod object_store;
 pub mod postgres;
 pub mod producer;
 pub mod prometheus;
 pub mod proxy;
 pub mod python;
 pub mod random;
+pub mod readers;
 #[expect(dead_code, reason = "for the tests of formats with a registry, yet to come")]
 pub mod registry;
 pub mod tables;

@@ -44,6 +44,18 @@ pub fn query(
     input: Option<&Input<'_>>,
     queries: &[(&str, &str)],
 ) -> Map<String, Value> {
+    query_in(&[], data, tables, optional, input, queries)
+}
+
+/// As [`query`], of tables in an object store with these options.
+pub fn query_in(
+    storage: &[(String, String)],
+    data: &Path,
+    tables: &[&str],
+    optional: &[&str],
+    input: Option<&Input<'_>>,
+    queries: &[(&str, &str)],
+) -> Map<String, Value> {
     let paths = |names: &[&str]| -> Map<String, Value> {
         names.iter().map(|name| ((*name).to_owned(), json!(data.join(name)))).collect()
     };
@@ -52,6 +64,9 @@ pub fn query(
         "optional": paths(optional),
         "queries": queries.iter().map(|(n, sql)| ((*n).to_owned(), json!(sql))).collect::<Map<_, _>>(),
     });
+    if !storage.is_empty() {
+        job["storage"] = storage.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    }
     if let Some(input) = input {
         job["events"] = json!(input.events);
         let columns = input.columns.iter();
@@ -130,7 +145,8 @@ pub fn assert_exactly_once(pipeline: &Pipeline, producer: &Producer) {
     }
     let queries: Vec<(&str, &str)> = queries.iter().map(|(n, q)| (&**n, &**q)).collect();
     let tables: Vec<&str> = WINDOWS.iter().map(|(table, ..)| *table).collect();
-    let answers = query(&pipeline.data, &tables, &[], Some(&Input::of(producer)), &queries);
+    let (at, input) = (pipeline.tables_at(), Input::of(producer));
+    let answers = query_in(&pipeline.storage, &at, &tables, &[], Some(&input), &queries);
     for (table, ..) in WINDOWS {
         let count = |what: &str| number(&answers, &format!("{table}: {what}"));
         println!("{table}: {} windows compared", count("rows"));
@@ -167,8 +183,9 @@ pub fn assert_rows(pipeline: &Pipeline, producer: &Producer) {
         ("letters by reason", "SELECT reason, count(*) FROM dead_letters GROUP BY reason ORDER BY reason".to_owned()),
     ];
     let queries: Vec<(&str, &str)> = queries.iter().map(|(name, sql)| (*name, &**sql)).collect();
-    let answers =
-        query(&pipeline.data, &["bronze"], &["dead_letters"], Some(&Input::of(producer)), &queries);
+    let (at, input) = (pipeline.tables_at(), Input::of(producer));
+    let optional = ["dead_letters"];
+    let answers = query_in(&pipeline.storage, &at, &["bronze"], &optional, Some(&input), &queries);
     let (found, wanted) = (number(&answers, "rows"), number(&answers, "input"));
     println!("bronze: {found} rows for {wanted} events; {}", answers["partitions"]);
     assert_eq!(wanted as u64, producer.events(), "the test's own books");
