@@ -114,6 +114,7 @@ impl Receiver<'_> {
             feeds_from: Feeds::Detectors,
             sources,
             stateful: true,
+            misfits_to_dead_letters: false,
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Blueprint, Feeds};
+use super::{Blueprint, DetectorBlueprint, Feeds};
 use crate::event_time::Windows;
 use crate::sql::{OperatorKind, Origin};
 
@@ -135,7 +135,9 @@ impl Blueprint {
                     all.edge(format!("query/{}", self.queries[query].name), &id, "rows");
                 }
                 Feeds::Detectors => {
-                    for detector in self.detectors.iter().filter(|d| d.sink == index) {
+                    let told =
+                        |d: &&DetectorBlueprint| d.sinks.iter().any(|(sink, _)| *sink == index);
+                    for detector in self.detectors.iter().filter(told) {
                         all.edge(format!("detector/{}", detector.name), &id, "anomalies");
                     }
                 }
