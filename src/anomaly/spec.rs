@@ -401,7 +401,7 @@ impl DetectorSpec {
 
     /// Whether its series are clients, whose addresses must not become labels of metrics.
     pub fn series_are_clients(&self) -> bool {
-        matches!(self, DetectorSpec::ClientShare(_))
+        matches!(self, DetectorSpec::ClientShare(_) | DetectorSpec::Scan(_))
     }
 
     /// How rows of one key and window become one value.

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, TableEntry, TableKind, TableName};
 use crate::lake::TableLocation;
 
+use super::checks::normal;
 use super::diagnostics::ConfigError;
 use super::model::{self, DeltaSinkSettings, Settings, SinkSettings, SourceKind};
 use super::storage::Options;
@@ -63,7 +64,8 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
     }
     let mut shared: Vec<(&DeltaSinkSettings, Vec<&str>)> = Vec::new();
     for detector in &settings.detectors {
-        match shared.iter_mut().find(|(sink, _)| sink.path == detector.sink.path) {
+        match shared.iter_mut().find(|(sink, _)| normal(&sink.path) == normal(&detector.sink.path))
+        {
             Some((_, names)) => names.push(&detector.name),
             None => shared.push((&detector.sink, vec![&detector.name])),
         }
@@ -74,6 +76,14 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
         let what = if detectors.len() == 1 { "detector" } else { "detectors" };
         let by = Some(format!("{what} {}", detectors.join(", ")));
         let key = ["detectors", detectors[0], "sink", "table"].map(str::to_owned).to_vec();
+        add(name, (&delta.path, &delta.storage), TableKind::Anomalies, by, key);
+    }
+    for sink in &settings.alerts.sinks {
+        let SinkSettings::Delta(delta) = &sink.settings else { continue };
+        let name = given(delta, pipeline)
+            .unwrap_or_else(|| TableName::of(pipeline, &format!("alerts_{}", sink.name)));
+        let by = Some(format!("alerts {}", sink.name));
+        let key = ["alerts", "sinks", &sink.name, "table"].map(str::to_owned).to_vec();
         add(name, (&delta.path, &delta.storage), TableKind::Anomalies, by, key);
     }
     let letters = &settings.dead_letters;

@@ -262,6 +262,20 @@ fn directories(settings: &Settings, errors: &mut Vec<ConfigError>) {
             kind: Kind::Table,
         });
     }
+    for sink in &settings.alerts.sinks {
+        let (path, kind) = match &sink.settings {
+            SinkSettings::Delta(delta) => (&delta.path, Kind::Table),
+            SinkSettings::Files(files) => (&files.path, Kind::Files),
+            _ => continue,
+        };
+        writers.push(Writer {
+            what: format!("the alerts `{}`", sink.name),
+            path: normal(path),
+            key: path_of(&["alerts", "sinks", &sink.name, "path"]),
+            detector: None,
+            kind,
+        });
+    }
     if settings.dead_letters.enabled {
         writers.push(Writer {
             what: "the dead letters".to_owned(),
@@ -376,7 +390,7 @@ fn before_pattern(files: &FilesSettings) -> PathBuf {
 
 /// One way to write a path, so that two can be compared. Links are not followed: what does not
 /// exist yet has none.
-fn normal(path: &str) -> PathBuf {
+pub(super) fn normal(path: &str) -> PathBuf {
     let local = match path.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => rest,
         _ => path,

@@ -1,14 +1,17 @@
 //! Killed at random moments, again and again, under load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::support::broker::Broker;
 use crate::support::config::Pipeline;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, millpond};
 use crate::support::events::Shape;
 use crate::support::producer::Producer;
 use crate::support::random::Random;
-use crate::support::tables::assert_exactly_once;
+use crate::support::tables::{ask, assert_exactly_once, number};
 use crate::support::{Dir, millis, secs};
 
 const PARTITIONS: i32 = 4;
@@ -45,7 +48,8 @@ fn survive(shape: Shape, backlog: u64, rate: u64, total: u64, kills: usize) {
     producer.flush();
     let stream = producer.stream(rate, total);
 
-    let pipeline = Pipeline::new(dir.path(), broker.address(), "events");
+    let mut pipeline = Pipeline::new(dir.path(), broker.address(), "events");
+    pipeline.more.push_str(TOUCHY);
     let mut killed: Vec<Killed> = Vec::new();
     while killed.len() < kills || !stream.is_over() {
         // The configured interval is a second; epochs of several lengths meet more phases.
@@ -60,6 +64,7 @@ fn survive(shape: Shape, backlog: u64, rate: u64, total: u64, kills: usize) {
     let config = pipeline.write();
     Daemon::available_now(&config).finish(secs(120));
     assert_exactly_once(&pipeline, &producer);
+    assert_anomalies(&pipeline.data, &config);
     assert!(producer.produced() >= total);
 
     // Kills of a daemon that never gets anywhere would show nothing.
@@ -68,6 +73,71 @@ fn survive(shape: Shape, backlog: u64, rate: u64, total: u64, kills: usize) {
     assert!(killed.len() >= kills, "{} kills", killed.len());
     assert!(working * 2 >= kills, "only {working} daemons had got to work when they were killed");
     assert!(progressed * 3 >= kills, "only {progressed} daemons got further than the one before");
+}
+
+/// A detector that finds something in any noise, so that there are anomalies to compare.
+const TOUCHY: &str = r#"
+[detectors.touchy]
+kind = "ratio_to_mean"
+query = "endpoint_minutes"
+value = "requests"
+key = "endpoint"
+ratio = 1.01
+warm_up = 1
+"#;
+
+/// A replay over the windows that are in the table finds the same anomalies as all the daemons
+/// together have told of, each event once.
+fn assert_anomalies(data: &std::path::Path, config: &std::path::Path) {
+    let output = millpond()
+        .args(["detect", "--detector", "touchy", "--json", "--config"])
+        .arg(config)
+        .output()
+        .expect("millpond detect runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let replay: Value = serde_json::from_slice(&output.stdout).expect("a summary");
+    let replayed: BTreeSet<(String, i64, bool)> = replay["anomalies"]
+        .as_array()
+        .expect("anomalies")
+        .iter()
+        .map(|a| {
+            let id = a["id"].as_str().expect("an id").to_owned();
+            (id, a["windows"].as_i64().expect("windows"), a["endedAt"].is_null())
+        })
+        .collect();
+    let answers = ask(
+        data,
+        &["anomalies"],
+        &[
+            (
+                "told",
+                "SELECT anomaly_id, max(windows), \
+                 count(*) FILTER (WHERE event = 'closed') = 0 AS open FROM anomalies \
+                 WHERE detector = 'touchy' GROUP BY anomaly_id",
+            ),
+            ("events", "SELECT count(*) FROM anomalies WHERE detector = 'touchy'"),
+            ("twice", "SELECT count(*) - count(DISTINCT (anomaly_id, sequence)) FROM anomalies"),
+        ],
+    );
+    let told: Vec<(String, i64, bool)> = answers["told"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| {
+            let id = row[0].as_str().expect("an id").to_owned();
+            (id, row[1].as_i64().expect("windows"), row[2].as_bool().expect("a flag"))
+        })
+        .collect();
+    assert_eq!(number(&answers, "twice"), 0, "an event is in the table twice");
+    assert!(!replayed.is_empty(), "nothing to compare");
+    // An open anomaly has gone on since it was last told of.
+    let known = |(id, windows, open): &(String, i64, bool)| {
+        replayed.iter().any(|(i, w, o)| i == id && o == open && (w == windows || *o && w > windows))
+    };
+    let unknown: Vec<_> = told.iter().filter(|told| !known(told)).collect();
+    assert!(unknown.is_empty(), "told and not found again: {unknown:?}, found: {replayed:?}");
+    assert_eq!(told.len(), replayed.len(), "told {told:?}, found again {replayed:?}");
+    println!("{} anomalies, {} events", told.len(), number(&answers, "events"));
 }
 
 /// Runs a daemon and kills it: every fourth at some moment of its start and recovery, the others

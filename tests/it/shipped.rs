@@ -257,6 +257,17 @@ fn weblogs(name: &str, seconds: i64, [endpoints, traffic, clients]: [&str; 3], m
              OR epoch_us(window_end) - epoch_us(window_start) <> {size}"
         ),
     );
+    // An anomaly is opened once, its events are numbered without a gap, and what is over has an
+    // end.
+    ask(
+        "lives",
+        "SELECT anomaly_id FROM anomalies GROUP BY anomaly_id HAVING \
+         count(*) FILTER (WHERE event = 'opened') <> 1 OR min(sequence) <> 0 \
+         OR max(sequence) <> count(*) - 1 OR count(DISTINCT sequence) <> count(*) \
+         OR count(*) FILTER (WHERE (event = 'closed') <> (ended_at IS NOT NULL)) > 0 \
+         OR count(*) FILTER (WHERE event = 'closed') > 1 OR count(*) FILTER (WHERE corrected) > 0"
+            .into(),
+    );
     // What the detectors of counts have seen is what was there, and the simple rule is simple.
     ask(
         "miscounted",
@@ -292,6 +303,7 @@ fn weblogs(name: &str, seconds: i64, [endpoints, traffic, clients]: [&str; 3], m
     let spike = answers["spike"].to_string();
     assert!(spike.contains("traffic_spike") && spike.contains("ratio_to_mean"), "found: {spike}");
     assert_eq!(number(&answers, "silent"), 0, "anomalies that say nothing");
+    assert_eq!(answers["lives"], json!([]), "anomalies whose events do not make a life");
     assert_eq!(answers["miscounted"], json!([]), "anomalies that were none");
 }
 

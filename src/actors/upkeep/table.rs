@@ -51,6 +51,11 @@ pub(super) fn upkept(blueprint: &Blueprint) -> Vec<UpkeptTable> {
     for detector in &settings.detectors {
         own.push((&detector.sink.path, detector.sink.upkeep.as_deref()));
     }
+    for sink in &settings.alerts.sinks {
+        if let SinkSettings::Delta(delta) = &sink.settings {
+            own.push((&delta.path, delta.upkeep.as_deref()));
+        }
+    }
     let catalog = Catalog::of(settings);
     let mut tables: Vec<UpkeptTable> = Vec::new();
     for sink in &blueprint.sinks {

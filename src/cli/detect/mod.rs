@@ -137,7 +137,7 @@ pub struct DetectArgs {
 }
 
 /// What is used if nothing is said.
-const DEFAULT_KIND: &str = "traffic_spike";
+const DEFAULT_KIND: &str = "auto";
 
 fn duration(text: &str) -> Result<i64, String> {
     let expected = "expected a duration such as 5m";

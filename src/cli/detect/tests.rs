@@ -78,7 +78,8 @@ fn what_does_not_fit_is_counted_and_the_rest_is_judged() {
         2014-04-01T00:20:00Z;NaN;a\n2014-04-01T00:25:00Z;many;a\n2014-04-01T01:00:00Z;5;b\n";
     let path = write(dir.path(), "values.csv", text);
     let (summary, found) =
-        run(&[&path, "--time", "WHEN", "--value", "n", "--key", "host"]).unwrap();
+        run(&[&path, "--kind", "traffic_spike", "--time", "WHEN", "--value", "n", "--key", "host"])
+            .unwrap();
     let counts = &summary.counts;
     assert_eq!((counts.rows, counts.without_time, counts.without_value), (10, 2, 2));
     assert_eq!((counts.not_numbers, counts.out_of_order, counts.duplicates), (1, 3, 1));
@@ -130,10 +131,10 @@ fn windows_put_values_together() {
 fn parquet_goes_in_and_comes_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), "values.csv", &minutes(100, 60..63));
-    let (first, found) = run(&[&path]).unwrap();
+    let (first, found) = run(&[&path, "--kind", "traffic_spike"]).unwrap();
     let parquet = dir.path().join("judged.parquet");
     output::write_file(&parquet, Form::Parquet, &found.rows, false).unwrap();
-    let (second, _) = run(&[parquet.to_str().unwrap()]).unwrap();
+    let (second, _) = run(&[parquet.to_str().unwrap(), "--kind", "traffic_spike"]).unwrap();
     assert_eq!(second.columns.time, "timestamp");
     assert_eq!(
         serde_json::to_value(&first.anomalies).unwrap(),
@@ -163,8 +164,14 @@ fn wrong_usage_says_what_to_write() {
     };
     assert!(error(&[&path, "--value", "request"]).contains("did you mean 'requests'?"));
     assert!(error(&[&path, "--kind", "trafic_spike"]).contains("did you mean \"traffic_spike\"?"));
-    assert!(error(&[&path, "-p", "treshold=3"]).contains("did you mean \"threshold\"?"));
-    assert!(error(&[&path, "-p", "threshold=high"]).contains("expected a number from 1 to 100"));
+    assert!(
+        error(&[&path, "--kind", "traffic_spike", "-p", "treshold=3"])
+            .contains("did you mean \"threshold\"?")
+    );
+    assert!(
+        error(&[&path, "--kind", "traffic_spike", "-p", "threshold=high"])
+            .contains("expected a number from 1 to 100")
+    );
     assert!(error(&[&path, "--kind", "error_rate"]).contains("needs --weight"));
     assert!(
         error(&[&path, "--time", "errors", "--series", "x"]).contains("there is no series 'x'")
@@ -205,4 +212,24 @@ fn an_empty_file_is_an_error_and_one_without_rows_is_not() {
     let (summary, found) = run(&[&path]).unwrap();
     assert_eq!((summary.values, summary.series, found.rows.len()), (0, 0, 0));
     assert!(summary.as_text(80).contains("0 of 0 series"));
+}
+
+#[test]
+fn the_default_needs_no_tuning() {
+    let dir = tempfile::tempdir().unwrap();
+    // Four days of five minutes, so that it has seen enough to judge by.
+    let mut text = "timestamp,value\n".to_owned();
+    let start = 1_396_310_400;
+    for i in 0..1152 {
+        let day = (f64::from(i) / 288.0 * std::f64::consts::TAU).sin() * 50.0;
+        let value =
+            if (1000..1006).contains(&i) { 900.0 } else { 200.0 + day + f64::from(i * 7 % 13) };
+        text.push_str(&format!("{},{value}\n", start + i * 300));
+    }
+    let path = write(dir.path(), "values.csv", &text);
+    let (summary, _) = run(&[&path]).unwrap();
+    assert_eq!(summary.kind, "auto");
+    let began = time::text((start + 1000 * 300) as i64 * 1_000_000);
+    assert!(summary.anomalies.iter().any(|a| a.started_at == began), "{:?}", summary.anomalies);
+    assert!(summary.anomalies.len() <= 2, "{:?}", summary.anomalies);
 }

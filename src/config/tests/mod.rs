@@ -1,5 +1,6 @@
 //! What users see: whole reports, compared as they are printed.
 
+mod alerts;
 mod files_errors;
 mod format_errors;
 mod general_errors;
