@@ -85,6 +85,11 @@ pub(crate) fn inherit(settings: &mut Settings) {
     for detector in &mut settings.detectors {
         delta(&mut detector.sink);
     }
+    for sink in &mut settings.alerts.sinks {
+        if let SinkSettings::Delta(sink) = &mut sink.settings {
+            delta(sink);
+        }
+    }
     if is_remote(&settings.dead_letters.path) {
         fill(&mut settings.dead_letters.storage);
     }
