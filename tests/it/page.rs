@@ -173,6 +173,7 @@ fn heavy_page_shows_the_demo() {
         secs(10),
         "document.querySelector('#graph-box svg').viewBox.baseVal.width <= 360",
     );
+    browser.run("scrollTo(0, 0)", &[]);
     browser.picture("phone");
     browser.window(1280, 900);
     check_contrast(&browser, "light");
@@ -206,7 +207,9 @@ fn heavy_page_shows_the_demo() {
     let barriers = browser.barriers();
     assert!(barriers.is_empty(), "dark:\n{}", barriers.join("\n"));
     browser.prefers(false, true);
+    browser.window(1280, 1900);
     browser.picture("light");
+    browser.window(1280, 900);
     let barriers = browser.barriers();
     assert!(barriers.is_empty(), "light:\n{}", barriers.join("\n"));
 
