@@ -15,7 +15,7 @@ error: unknown key `shard`
  1 | shard = 4
    | ^^^^^
    = key: shard
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `upkeep`, `queries`, `detectors`, `alerts`, `batch`, `batch_runs` or `tests`
    = help: did you mean `shards`?
 
 1 error in the configuration
@@ -37,7 +37,7 @@ error: unknown key `chekpoint`
  1 | [chekpoint]
    |  ^^^^^^^^^
    = key: chekpoint
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `upkeep`, `queries`, `detectors`, `alerts`, `batch`, `batch_runs` or `tests`
    = help: did you mean `checkpoint`?
 
 1 error in the configuration
@@ -102,7 +102,7 @@ error: unknown key `frobnicate`
  1 | frobnicate = true
    | ^^^^^^^^^^
    = key: frobnicate
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `upkeep`, `queries`, `detectors`, `alerts`, `batch`, `batch_runs` or `tests`
 
 1 error in the configuration
 "##,
@@ -254,7 +254,7 @@ error: unknown key `memry`
  2 | memry = {}
    | ^^^^^
    = key: memry
-   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `queries`, `detectors` or `tests`
+   = expected: `name`, `data_dir`, `shards`, `memory`, `checkpoint`, `trigger`, `restart`, `stop_timeout`, `server`, `logging`, `storage`, `sources`, `tables`, `dead_letters`, `upkeep`, `queries`, `detectors`, `alerts`, `batch`, `batch_runs` or `tests`
    = help: did you mean `memory`?
 
 error: invalid value "soon"
@@ -271,7 +271,7 @@ error: unknown key `compresion`
  8 | compresion = "zstd"
    | ^^^^^^^^^^
    = key: queries.bronze.sink.compresion
-   = expected: `type`, `name`, `key`, `on_type_change`, `path`, `partition_by`, `storage`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval` or `properties`
+   = expected: `type`, `name`, `key`, `on_type_change`, `path`, `partition_by`, `storage`, `table`, `compression`, `target_file_size`, `evolve`, `checkpoint_interval`, `properties` or `upkeep`
    = help: did you mean `compression`?
 
 error: invalid value "apend"

@@ -283,7 +283,7 @@ error: unknown key `startingVersion`
  27 | startingVersion = 3
     | ^^^^^^^^^^^^^^^
     = key: sources.f.startingVersion
-    = expected: `type`, `path`, `start`, `change_feed`, `ignore_deletes`, `ignore_changes`, `skip_change_commits`, `max_files_per_trigger`, `poll_interval`, `schema`, `metadata`, `watermark` or `batch`
+    = expected: `type`, `path`, `storage`, `start`, `change_feed`, `ignore_deletes`, `ignore_changes`, `skip_change_commits`, `max_files_per_trigger`, `poll_interval`, `schema`, `metadata`, `watermark` or `batch`
     = help: write `start = { version = … }`
 
 10 errors in the configuration

@@ -227,7 +227,7 @@ fn duration(value: &str) -> Option<String> {
     let (number, unit) = value.split_at(digits);
     let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
     let unit = match unit.trim() {
-        "ms" | "millisecond" | "milliseconds" => "milliseconds",
+        "ms" | "millisecond" | "milliseconds" => "ms",
         "s" | "second" | "seconds" => "seconds",
         "m" | "min" | "minute" | "minutes" => "minutes",
         "h" | "hour" | "hours" => "hours",

@@ -84,7 +84,7 @@ fn every_route_answers() {
     assert!(metrics.body.contains(not_ready), "{}", metrics.body);
 
     assert!(metrics.head.contains("vary: accept"), "{}", metrics.head);
-    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
         Accept: application/openmetrics-text;version=1.0.0\r\n\
         Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\r\n";
     let openmetrics = raw(&server, scrape.as_bytes());
