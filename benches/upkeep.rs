@@ -12,7 +12,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -307,7 +307,7 @@ async fn fresh_copy(from: &Path, to: &Path) -> Outcome<()> {
 }
 
 /// The best of three: from opening the table to the answer, and opening alone.
-async fn read(path: &PathBuf) -> Outcome<(Duration, Duration)> {
+async fn read(path: &Path) -> Outcome<(Duration, Duration)> {
     let mut best = (Duration::MAX, Duration::MAX);
     for _ in 0..3 {
         let started = Instant::now();

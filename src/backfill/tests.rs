@@ -8,6 +8,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
+use crate::lake::TableLocation;
 use crate::sql::{
     Catalog, DropDuplicates, OutputMode, QueryRequest, SourceTable, Within, plan, timestamp_type,
 };
@@ -123,7 +124,8 @@ impl Place {
     }
 
     fn relation(&self, version: Option<i64>) -> Relation {
-        let table = WholeTable::open(&self.uri("logs"), version, Some("at")).unwrap();
+        let table =
+            WholeTable::open(&TableLocation::new(self.uri("logs")), version, Some("at")).unwrap();
         Relation { name: "logs".into(), schema: schema(), timed: true, table }
     }
 
@@ -139,7 +141,7 @@ impl Place {
     }
 
     fn read(&self, name: &str) -> Vec<String> {
-        let table = WholeTable::open(&self.uri(name), None, None).unwrap();
+        let table = WholeTable::open(&TableLocation::new(self.uri(name)), None, None).unwrap();
         let columns = table.schema();
         let batches: Vec<RecordBatch> = table
             .read(&columns)
@@ -200,7 +202,8 @@ fn an_older_version_can_be_read_and_rows_are_replaced_only_when_asked() {
     assert!(error.to_string().contains("--overwrite"), "{error}");
     place.run(&plan, "out", true, None).unwrap();
     assert_eq!(place.read("out").len(), 9);
-    let error = WholeTable::open(&place.uri("logs"), Some(9), None).err().unwrap();
+    let error =
+        WholeTable::open(&TableLocation::new(place.uri("logs")), Some(9), None).err().unwrap();
     assert!(error.to_string().contains("versions 0 to 3"), "{error}");
 }
 

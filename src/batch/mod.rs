@@ -128,7 +128,7 @@ impl Job {
         let count = move || {
             let rows = names.iter().map(|name| {
                 let table = catalog.resolve(name).ok()?;
-                WholeTable::open(table.location.uri(), None, None).ok()?.num_rows()
+                WholeTable::open(&table.location, None, None).ok()?.num_rows()
             });
             rows.sum::<Option<u64>>()
         };

@@ -13,7 +13,7 @@ use crate::actors::{Blueprint, SinkTarget};
 use crate::backfill::{self, BackfillError, Relation, Report};
 use crate::catalog::{Catalog, TableEntry};
 use crate::graph::Graph;
-use crate::lake::TableSpec;
+use crate::lake::{TableLocation, TableSpec};
 use crate::sink::TargetSpec;
 use crate::source::delta::WholeTable;
 use crate::sql::{self, Origin, QueryPlan};
@@ -170,7 +170,7 @@ fn prepare(blueprint: &Blueprint, args: &BackfillArgs) -> Result<Prepared, Strin
         let (table, version) = tables.remove(&name.to_ascii_lowercase()).ok_or_else(|| {
             format!("query '{wanted}' reads '{name}' as well: --from-table {name}=TABLE")
         })?;
-        relations.push(relation(blueprint, name, table.location.uri(), version)?);
+        relations.push(relation(blueprint, name, &table.location, version)?);
     }
     if let Some(left) = tables.keys().next() {
         return Err(format!("query '{wanted}' does not read '{left}' any more, behind the others"));
@@ -193,10 +193,11 @@ fn prepare(blueprint: &Blueprint, args: &BackfillArgs) -> Result<Prepared, Strin
         (Some(into), own) => {
             let table = catalog.resolve(into).map_err(|error| error.to_string())?;
             let uri = table.location.uri().to_owned();
+            let storage_options = table.location.storage_options().clone();
             match own {
                 // The same columns and partitions, in another place.
-                Some(own) => TableSpec { uri, schema, ..own },
-                None => TableSpec::new(uri, schema),
+                Some(own) => TableSpec { uri, schema, storage_options, ..own },
+                None => TableSpec { storage_options, ..TableSpec::new(uri, schema) },
             }
         }
         (None, Some(own)) => TableSpec { schema, ..own },
@@ -281,7 +282,7 @@ fn table_of<'a>(blueprint: &'a Blueprint, query: &str) -> Option<&'a str> {
 fn relation(
     blueprint: &Blueprint,
     name: &str,
-    path: &str,
+    location: &TableLocation,
     version: Option<i64>,
 ) -> Result<Relation, String> {
     let graph: &Graph = &blueprint.graph;
@@ -301,7 +302,7 @@ fn relation(
             (plan.output_schema.clone(), plan.event_time_column().map(str::to_owned), timed)
         }
     };
-    let table = WholeTable::open(path, version, time.as_deref()).map_err(|e| e.to_string())?;
+    let table = WholeTable::open(location, version, time.as_deref()).map_err(|e| e.to_string())?;
     Ok(Relation { name: name.into(), schema, timed, table })
 }
 

@@ -68,7 +68,7 @@ fn schedule(section: &Section<'_>) -> Option<String> {
 pub(crate) fn runs(section: &Section<'_>, data_dir: &Path) -> BatchRunsSettings {
     let default = data_dir.join("batch_runs").to_string_lossy().into_owned();
     let path =
-        if section.has("path") { sink::table_path(section).unwrap_or(default) } else { default };
+        if section.has("path") { sink::delta_path(section).unwrap_or(default) } else { default };
     let settings = BatchRunsSettings {
         enabled: section.boolean("enabled", true),
         path,

@@ -64,8 +64,8 @@ fn named(settings: &Settings) -> Vec<(TableEntry, Vec<String>)> {
     }
     let mut shared: Vec<(&DeltaSinkSettings, Vec<&str>)> = Vec::new();
     for detector in &settings.detectors {
-        let path = normal(&detector.sink.path);
-        match shared.iter_mut().find(|(sink, _)| normal(&sink.path) == path) {
+        match shared.iter_mut().find(|(sink, _)| normal(&sink.path) == normal(&detector.sink.path))
+        {
             Some((_, names)) => names.push(&detector.name),
             None => shared.push((&detector.sink, vec![&detector.name])),
         }

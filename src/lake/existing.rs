@@ -23,6 +23,15 @@ impl TableLocation {
         let found = found.map_err(|e| LakeError::from_delta("read the log of", &table, e))?;
         Ok(found.then_some(ExistingTable { store, table }))
     }
+
+    /// The error for an address without a table.
+    pub(crate) fn absent(&self) -> LakeError {
+        let reason = match self.local_path() {
+            Some(path) if !path.exists() => "there is no such directory",
+            _ => "there is no Delta table: it has no _delta_log with a version in it",
+        };
+        LakeError::Location { uri: self.uri().to_owned(), reason: reason.to_owned() }
+    }
 }
 
 /// A table that exists.

@@ -125,11 +125,7 @@ impl TableLocation {
         self.check_credentials().await?;
         match self.existing().await? {
             Some(table) => table.delta().await,
-            None => Err(LakeError::Location {
-                uri: self.uri.clone(),
-                reason: "there is no Delta table: it has no _delta_log with a version in it"
-                    .to_owned(),
-            }),
+            None => Err(self.absent()),
         }
     }
 

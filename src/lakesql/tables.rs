@@ -29,10 +29,7 @@ pub(super) enum At {
 /// There is no such table or version; its log cannot be read, and then which file is at fault.
 pub(super) async fn open(entry: &TableEntry, at: At) -> Result<DeltaTable, LakeSqlError> {
     let Some(existing) = entry.location.existing().await? else {
-        return Err(LakeSqlError::Lake(LakeError::Location {
-            uri: entry.location.uri().to_owned(),
-            reason: "there is no Delta table: it has no _delta_log with a version in it".to_owned(),
-        }));
+        return Err(entry.location.absent().into());
     };
     let mut table = existing.delta().await?;
     let newest = table.version().unwrap_or_default();

@@ -179,24 +179,21 @@ fn new_columns_reach_a_merged_and_a_replaced_table() {
 
 #[test]
 fn a_narrower_type_is_written_in_the_tables() {
-    for (narrow, wide) in [
-        (NARROW, Run { schema: "id STRING, price BIGINT", ..NARROW }),
-        (MERGED, Run { schema: "id STRING, price BIGINT", ..MERGED }),
+    let large = 3_000_000_000_i64;
+    let wide = "id STRING, price BIGINT";
+    // What a group holds is the same; only what is shown of it is narrower.
+    let cast = "SELECT id, CAST(max(price) AS INT) AS price FROM sales GROUP BY id";
+    for (first, second) in [
+        (Run { schema: wide, ..NARROW }, NARROW),
+        (Run { schema: wide, ..MERGED }, Run { schema: wide, sql: cast, ..MERGED }),
     ] {
         let shop = Shop::new();
-        shop.put(&[json!({"id": "a", "price": 3_000_000_000_i64})]);
-        shop.run(wide);
+        shop.put(&[json!({"id": "a", "price": large})]);
+        shop.run(first);
         shop.put(&[json!({"id": "b", "price": 2})]);
-        // The state of a group holds its types, so that one begins anew.
-        if narrow.mode == "update" {
-            for part in ["checkpoint", "checkpoints"] {
-                let _ = fs::remove_dir_all(shop.data().join(part));
-            }
-            continue;
-        }
-        shop.run(narrow);
-        let all = json!([["a", 3_000_000_000_i64, "BIGINT"], ["b", 2, "BIGINT"]]);
-        assert_eq!(shop.rows("id, price, typeof(price)"), all);
+        shop.run(second);
+        let all = json!([["a", large, "BIGINT"], ["b", 2, "BIGINT"]]);
+        assert_eq!(shop.rows("id, price, typeof(price)"), all, "{}", second.mode);
     }
 }
 

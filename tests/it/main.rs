@@ -27,6 +27,7 @@ mod page;
 mod page_access;
 mod panics;
 mod prometheus;
+mod readers;
 mod rebalance;
 mod rescale;
 mod seeds;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
-use crate::support::{Dir, http, secs};
+use crate::support::{Dir, http, python, secs};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 /// Would set `window.hacked` wherever it is taken for HTML.
@@ -15,6 +15,7 @@ const HOSTILE: &str =
 
 #[test]
 fn heavy_page_wants_the_token_and_shows_hostile_data_as_text() {
+    python::environment();
     let browser = Browser::start("access");
     let dir = Dir::new();
     let input = dir.path().join("in");
@@ -75,7 +76,7 @@ path = {minutes:?}
     browser.wait(
         "the question for the token",
         secs(20),
-        "!document.querySelector('#login').hidden && document.querySelector('#main').hidden",
+        "!document.querySelector('#login').hidden && document.querySelector('#parts').hidden",
     );
     assert_eq!(browser.eval("document.activeElement.id"), "token");
     let barriers = browser.barriers();
@@ -89,7 +90,7 @@ path = {minutes:?}
     );
     browser.type_text(TOKEN);
     browser.press(&["Enter"]);
-    browser.wait("the page", secs(20), "!document.querySelector('#main').hidden && document.querySelectorAll('#graph .node').length >= 5");
+    browser.wait("the page", secs(20), "!document.querySelector('#parts').hidden && document.querySelectorAll('#graph .node').length >= 5");
     // The token is in this tab only: neither in a cookie, nor in what outlives the tab.
     assert_eq!(browser.eval("document.cookie"), "");
     assert_eq!(browser.eval("JSON.stringify(localStorage).includes('horse')"), false);

@@ -83,11 +83,13 @@ impl World {
         for n in 0..1_000_i64 {
             let spread = (n * 7919 + part * 31) % (3 * DAY);
             let at = if n % 4 == 0 { midnight + 36_000 + n % 7 } else { midnight - DAY + spread };
+            let endpoint = ["/home", "/login", "/api/orders", "/search"][(n % 4) as usize];
+            let status = [200, 200, 201, 404, 500][(n % 5) as usize];
             let line = json!({
                 "timestamp": chrono::DateTime::from_timestamp(at, 0).expect("a time").to_rfc3339(),
                 "ip": format!("10.0.{}.{}", n % 3, (n * n) % 50),
-                "endpoint": ["/home", "/login", "/api/orders", "/search"][(n % 4) as usize],
-                "status_code": [200, 200, 201, 404, 500][(n % 5) as usize],
+                "endpoint": endpoint,
+                "status_code": status,
                 "response_time": (n % 97) as f64 / 4.0,
             });
             writeln!(text, "{line}").expect("it fits");
@@ -246,17 +248,13 @@ fn heavy_every_format() {
     assert_eq!(
         world.prints(&[sql]),
         "\
-+---+---------+---------+-----+-----------------------+-----+
-| n | text    | nothing |   d | at                    | s   |
-+---+---------+---------+-----+-----------------------+-----+
-| 1 | a,\"b\"   | NULL    | 2.0 | 2026-11-21 10:00:00   | {1} |
-| 2 | c|d     | x       | 0.5 | 2026-11-21 10:00:00.5 | {2} |
-+---+---------+---------+-----+-----------------------+-----+
++---+-------+---------+-----+-----------------------+-----+
+| n | text  | nothing |   d | at                    | s   |
++---+-------+---------+-----+-----------------------+-----+
+| 1 | a,\"b\" | NULL    | 2.0 | 2026-11-21 10:00:00   | {1} |
+| 2 | c|d   | x       | 0.5 | 2026-11-21 10:00:00.5 | {2} |
++---+-------+---------+-----+-----------------------+-----+
 "
-        .replace("   | NULL", " | NULL")
-        .replace("text    |", "text  |")
-        .replace("c|d     |", "c|d   |")
-        .replace("+---------+---------+-----+--", "+-------+---------+-----+--")
     );
     assert_eq!(
         world.prints(&["--format", "csv", sql]),

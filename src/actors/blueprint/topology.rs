@@ -135,9 +135,9 @@ impl Blueprint {
                     all.edge(format!("query/{}", self.queries[query].name), &id, "rows");
                 }
                 Feeds::Detectors => {
-                    let feeding =
+                    let told =
                         |d: &&DetectorBlueprint| d.sinks.iter().any(|(sink, _)| *sink == index);
-                    for detector in self.detectors.iter().filter(feeding) {
+                    for detector in self.detectors.iter().filter(told) {
                         all.edge(format!("detector/{}", detector.name), &id, "anomalies");
                     }
                 }

@@ -40,6 +40,8 @@ impl Format {
     }
 }
 
+/// Tables are not folded to less than this.
+const NARROWEST: u16 = 20;
 /// Bytes are handed on in pieces of about this size.
 const PIECE: usize = 64 << 10;
 
@@ -317,6 +319,8 @@ fn table(
         && !markdown
         && io::stdout().is_terminal()
         && let Ok((width, _)) = crossterm::terminal::size()
+        // A terminal that does not know its width says 0.
+        && width >= NARROWEST
     {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }

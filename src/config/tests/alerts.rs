@@ -51,7 +51,7 @@ key = "key"
 }
 
 #[test]
-fn what_is_wrong_is_named_without_the_secret() {
+fn what_is_wrong_is_named() {
     let errors = over_base(
         r#"
 [alerts.webhooks.a]

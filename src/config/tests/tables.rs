@@ -84,6 +84,8 @@ error: invalid value "web logs"
    |         ^^^^^^^^^^
    = key: queries.bronze.sink.table
    = expected: `schema.table` or `table`, each of letters, digits and `_`, not beginning with a digit, at most 128
+
+1 error in the configuration
 "#,
     );
     rejects(
@@ -101,6 +103,8 @@ error: another table is called `X.Y`
    |         ^^^^^
    = key: dead_letters.table
    = expected: a `table` of its own: SQL finds tables by their names
+
+1 error in the configuration
 "#,
     );
 }

@@ -315,7 +315,7 @@ async fn errors_have_places_and_near_names() {
         ("SELECT 1\nFROM log", (2, 6), "did you mean 'web.logs'?"),
         ("SELECT cuont(1) FROM logs", (1, 8), "did you mean 'count'?"),
         ("SELECT ip + 1 FROM logs WHERE", (0, 0), "Expected"),
-        ("SELECT 1 FROM web.later", (0, 0), "no such directory"),
+        ("SELECT 1 FROM web.later", (0, 0), "there is no Delta table"),
         ("SELECT * FROM a.b.c.d", (1, 15), "cannot be the name of a table"),
         ("WITH RECURSIVE x AS (SELECT 1) SELECT * FROM x", (1, 1), "WITH RECURSIVE"),
     ] {

@@ -116,25 +116,29 @@ function setState(state, words) {
   text(byId("state-text"), current ? `${current}: ${words}` : words);
 }
 
+const FIGURES = ["Input", "Lag", "Watermark", "Checkpoint", "Anomalies", "Dead letters", "Late rows", "Restarts"];
+
+/** The figures' places, so that nothing moves when the figures come. */
+function frame() {
+  show(byId("figures"), FIGURES.map((name) => el("div", null, el("dt", null, name), el("dd", null, el("span", null, "–"), el("small")))));
+}
+
 function figures(report) {
   const checkpoint = report.checkpoint;
   const dead = report.sources.reduce((sum, source) => sum + source.numDeadLetters, 0);
   const late = report.queries.reduce((sum, query) => sum + query.numLateRows, 0);
   const list = [
-    ["Input", rate(report.inputRowsPerSecond), `${count(report.numInputRows)} rows since ${clock(report.startedAt)}`],
-    ["Lag", report.lag === null ? "not known" : count(report.lag), "records not read yet"],
-    ["Watermark", clock(report.eventTime.watermark), report.watermarkLagMs === null ? "no event yet" : report.eventTime.watermark === "infinity" ? "all input is read" : `${duration(report.watermarkLagMs)} behind the clock`],
-    ["Checkpoint", checkpoint.epoch === null ? "none yet" : `epoch ${whole(checkpoint.epoch)}`, checkpoint.error ?? (checkpoint.ageMs === null ? "" : `${duration(checkpoint.ageMs)} ago`), Boolean(checkpoint.error)],
-    ["Anomalies", `${whole(report.openAnomalies.length)} open`, `${whole(report.recentAnomalies.length)} lately`, report.openAnomalies.length > 0],
-    ["Dead letters", count(dead), "could not be read"],
-    ["Late rows", count(late), "after their windows had closed"],
-    ["Restarts", whole(report.restarts), `up for ${duration(report.uptimeMs)}`, report.state === "failed"],
+    [rate(report.inputRowsPerSecond), `${count(report.numInputRows)} rows since ${clock(report.startedAt)}`],
+    [report.lag === null ? "not known" : count(report.lag), "records not read yet"],
+    [clock(report.eventTime.watermark), report.watermarkLagMs === null ? "no event yet" : report.eventTime.watermark === "infinity" ? "all input is read" : `${duration(report.watermarkLagMs)} behind the clock`],
+    [checkpoint.epoch === null ? "none yet" : `epoch ${whole(checkpoint.epoch)}`, checkpoint.error ?? (checkpoint.ageMs === null ? "" : `${duration(checkpoint.ageMs)} ago`), Boolean(checkpoint.error)],
+    [`${whole(report.openAnomalies.length)} open`, `${whole(report.recentAnomalies.length)} lately`, report.openAnomalies.length > 0],
+    [count(dead), "could not be read"],
+    [count(late), "after their windows had closed"],
+    [whole(report.restarts), `up for ${duration(report.uptimeMs)}`, report.state === "failed"],
   ];
   const box = byId("figures");
-  if (box.children.length !== list.length) {
-    show(box, list.map(([name]) => el("div", null, el("dt", null, name), el("dd", null, el("span"), el("small")))));
-  }
-  list.forEach(([, value, more, bad], i) => {
+  list.forEach(([value, more, bad], i) => {
     const item = box.children[i];
     item.classList.toggle("bad", Boolean(bad));
     text(item.querySelector("span"), value);
@@ -164,7 +168,7 @@ function askForToken(error) {
   const tried = Boolean(token());
   keepToken(null);
   byId("login").hidden = false;
-  byId("main").hidden = true;
+  byId("parts").hidden = true;
   byId("forget").hidden = true;
   setState("gone", "a token is wanted");
   text(byId("login-error"), tried ? error.message : "");
@@ -173,7 +177,7 @@ function askForToken(error) {
 
 function enter() {
   byId("login").hidden = true;
-  byId("main").hidden = false;
+  byId("parts").hidden = false;
   byId("forget").hidden = !token();
 }
 
@@ -225,6 +229,7 @@ function keyboard(event) {
 }
 
 function begin() {
+  frame();
   graph.start();
   windows.start();
   timeline.start();

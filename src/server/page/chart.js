@@ -1,6 +1,6 @@
 // Charts: lines over time with a cursor that mouse, finger and keyboard move, and stacked bars.
 
-import { el, show, svg } from "./dom.js";
+import { el, onWidth, show, svg } from "./dom.js";
 import { clock, duration, moment, number, plural } from "./format.js";
 
 const PAD = { left: 52, right: 12, top: 10, bottom: 24 };
@@ -187,7 +187,7 @@ export function lineChart(box, height) {
     at = null;
     if (data) render();
   });
-  new ResizeObserver(() => render()).observe(box);
+  onWidth(box, render);
   return { update, mount: () => show(box, picture, readout, legend) };
 }
 

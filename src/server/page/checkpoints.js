@@ -1,6 +1,6 @@
 // Epochs, and why the pipeline was started again.
 
-import { byId, el, rebuild, show } from "./dom.js";
+import { byId, el, onWidth, rebuild, show } from "./dom.js";
 import { bytes, duration, moment, plural, whole } from "./format.js";
 import { bars } from "./chart.js";
 
@@ -10,7 +10,7 @@ const SHOWN = 8;
 let epochs = [];
 
 export function start() {
-  new ResizeObserver(() => { drawn = ""; draw(); }).observe(byId("epochs-chart"));
+  onWidth(byId("epochs-chart"), draw);
 }
 
 /** How long each phase took. */

@@ -72,3 +72,18 @@ export function rebuild(node, data, make) {
 
 /** Whether a person is choosing something in it just now. */
 export const isBusy = (node) => node.contains(document.activeElement) && node.matches(":focus-within") && document.activeElement.tagName === "SELECT";
+
+/** Calls `then` when an element has another width, at the next picture: never within a layout. */
+export function onWidth(node, then) {
+  let width = null;
+  let waiting = false;
+  new ResizeObserver(() => {
+    if (waiting || node.clientWidth === width) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      width = node.clientWidth;
+      then();
+    });
+  }).observe(node);
+}

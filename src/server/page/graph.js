@@ -1,6 +1,6 @@
 // The pipeline as a living graph.
 
-import { byId, el, show, svg, text } from "./dom.js";
+import { byId, el, onWidth, show, svg, text } from "./dom.js";
 import { bytes, clock, count, duration, moment, plural, rate, short, whole } from "./format.js";
 import { NODE, layered, stacked } from "./layout.js";
 
@@ -25,14 +25,14 @@ export function update(pipeline) {
 }
 
 export function start() {
-  new ResizeObserver(() => {
+  onWidth(byId("graph-box"), () => {
     const narrow = byId("graph-box").clientWidth < NARROW;
     if (!drawn || narrow !== drawn.narrow || (narrow && byId("graph-box").clientWidth !== drawn.width)) {
       drawn = null;
       draw();
       refresh();
     }
-  }).observe(byId("graph-box"));
+  });
 }
 
 function draw() {

@@ -1,6 +1,6 @@
 // Anomalies: open ones on top with their words, all of them on a timeline.
 
-import { byId, el, rebuild, show, svg } from "./dom.js";
+import { byId, el, onWidth, rebuild, show, svg } from "./dom.js";
 import { clock, duration, moment, number, plural } from "./format.js";
 import { tickLabel, timeLabel, timeTicks } from "./chart.js";
 
@@ -12,7 +12,7 @@ const PAD = { left: 120, right: 12, bottom: 24, top: 6 };
 let last = null;
 
 export function start() {
-  new ResizeObserver(() => { if (last) draw(last); }).observe(byId("timeline"));
+  onWidth(byId("timeline"), () => { if (last) draw(last); });
 }
 
 /** The end of the last window out of line, so far. */

@@ -114,13 +114,21 @@ pub enum WholeItem {
 const AHEAD: usize = 4;
 
 impl WholeTable {
-    /// The table at `path` as of `version` (default: the newest). `time` names the column by which
+    /// The table at `location` as of `version` (default: the newest). `time` names the column by which
     /// files are put in order. Reads the table's log; blocks for as long as that takes.
     ///
     /// # Errors
     /// There is no table, or not that version of it; it cannot be read.
-    pub fn open(path: &str, version: Option<i64>, time: Option<&str>) -> Result<Self, SourceError> {
-        let options = Arc::new(DeltaOptions::new(path));
+    pub fn open(
+        location: &TableLocation,
+        version: Option<i64>,
+        time: Option<&str>,
+    ) -> Result<Self, SourceError> {
+        let path = location.uri();
+        let options = Arc::new(DeltaOptions {
+            storage_options: location.storage_options().clone(),
+            ..DeltaOptions::new(path)
+        });
         ask(async {
             let table = Table::open(options)?;
             let newest = table.snapshot(None).await?.version().cast_signed();

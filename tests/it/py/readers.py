@@ -9,8 +9,6 @@ Standard input, JSON:
   tables   name -> path or URL of a Delta table
   storage  variables of the tables' object store (AWS_...), or absent
   versions how many versions of each table are looked at; absent: all that the log has
-  from     the oldest version that is looked at; 0 if absent
-  config   a configuration for the executable, or absent
 
 Standard output, JSON:
   checked   name -> list of [version, rows]
@@ -70,7 +68,7 @@ def chosen(local, job):
     checkpoints = [int(f[:20]) for f in log if re.match(r"\d{20}\.checkpoint\.", f)]
     newest = max(commits + checkpoints)
     oldest = 0 if 0 in commits else min(checkpoints)
-    versions = [v for v in range(max(oldest, job.get("from", 0)), newest + 1)]
+    versions = [v for v in range(oldest, newest + 1)]
     count = job.get("versions")
     if not count or len(versions) <= count:
         return versions
@@ -100,8 +98,6 @@ def fetch(url, to):
 def millpond(con, job, path, version, own):
     sql = f"SELECT * FROM delta.`{path}` VERSION AS OF {version}"
     command = [job["millpond"], "sql", "--quiet", "--format", "parquet", "--output", own, sql]
-    if job.get("config"):
-        command += ["--config", job["config"]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())

@@ -175,7 +175,7 @@ impl Browser {
                 Some((held, key)) if !held.is_empty() && !key.is_empty() => (Some(code(held)), key),
                 _ => (None, *key),
             };
-            actions.extend(held.map(|held| json!({"type": "keyDown", "value": held})));
+            actions.extend(held.as_ref().map(|held| json!({"type": "keyDown", "value": held})));
             actions.push(json!({"type": "keyDown", "value": code(key)}));
             actions.push(json!({"type": "keyUp", "value": code(key)}));
             actions.extend(held.map(|held| json!({"type": "keyUp", "value": held})));

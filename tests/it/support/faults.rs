@@ -100,11 +100,11 @@ impl State {
             let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
             let due = |every: &AtomicU32| {
                 let every = u64::from(every.load(Ordering::SeqCst));
-                every > 0 && number % every == 0
+                every > 0 && number.is_multiple_of(every)
             };
             if due(&self.refuse) {
                 self.refused.fetch_add(1, Ordering::SeqCst);
-                let (status, code) = if number % 2 == 0 {
+                let (status, code) = if number.is_multiple_of(2) {
                     ("503 Slow Down", "SlowDown")
                 } else {
                     ("500 Internal Server Error", "InternalError")
@@ -140,9 +140,8 @@ impl State {
         let careless = self.careless.load(Ordering::SeqCst);
         let kept = head.lines().filter(|line| {
             let line = line.to_ascii_lowercase();
-            !line.starts_with("connection:")
-                && !line.starts_with("expect:")
-                && !(careless && line.starts_with("if-none-match:"))
+            let condition = careless && line.starts_with("if-none-match:");
+            !(condition || line.starts_with("connection:") || line.starts_with("expect:"))
         });
         let mut request: String = kept
             .map(|line| match line.to_ascii_lowercase().as_str() {

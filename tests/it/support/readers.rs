@@ -11,7 +11,6 @@ pub struct Agreement<'a> {
     tables: Vec<(String, String)>,
     storage: &'a [(String, String)],
     versions: Option<usize>,
-    from: u64,
 }
 
 impl<'a> Agreement<'a> {
@@ -22,7 +21,7 @@ impl<'a> Agreement<'a> {
             .iter()
             .map(|name| ((*name).to_owned(), base.join(name).to_string_lossy().into_owned()))
             .collect();
-        Self { tables, storage: &[], versions: Some(3), from: 0 }
+        Self { tables, storage: &[], versions: Some(3) }
     }
 
     /// In an object store that is found with these variables.
@@ -36,13 +35,6 @@ impl<'a> Agreement<'a> {
     #[must_use]
     pub fn versions(mut self, count: usize) -> Self {
         self.versions = Some(count).filter(|count| *count > 0);
-        self
-    }
-
-    /// About no version before this one: its files are gone.
-    #[must_use]
-    pub fn from(mut self, version: u64) -> Self {
-        self.from = version;
         self
     }
 
@@ -61,7 +53,6 @@ impl<'a> Agreement<'a> {
                 "tables": object(&self.tables),
                 "storage": object(self.storage),
                 "versions": self.versions,
-                "from": self.from,
             }),
         );
         println!("readers agree about {}", answer["checked"]);
