@@ -16,7 +16,7 @@
 //! threshold that the detector itself alerts at (a score above 0.5), "best" is as NAB does.
 //!
 //! The table has, for each family: the scores, windows found, false alerts for each series and
-//! day, values judged for each second of CPU time (one thread), and bytes of state for a series.
+//! day that counts, values judged for each second of CPU time (one thread), and bytes of state for a series.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -137,7 +137,6 @@ fn run(spec: &DetectorSpec, name: &str, rows: &[(i64, f64)]) -> Result<Series> {
         alerts.push(judgement.is_some_and(|j| j.anomaly.is_some()));
     }
     let cpu = cpu_seconds() - started;
-    let days = (rows.last().map_or(0, |r| r.0) - rows.first().map_or(0, |r| r.0)) as f64 / 86_400.0;
     Ok(Series {
         name: name.to_owned(),
         family: name.split('/').next().unwrap_or(name).to_owned(),
@@ -146,7 +145,7 @@ fn run(spec: &DetectorSpec, name: &str, rows: &[(i64, f64)]) -> Result<Series> {
         alerts,
         weights: Vec::new(),
         windows: 0,
-        days,
+        days: 0.0,
         cpu,
         state: detector.snapshot()?.len(),
     })
@@ -185,6 +184,10 @@ fn weigh(series: &mut Series, windows: &[(i64, i64)], first: usize) -> Result<()
     let probation = ((n as f64 * 0.15).floor()).min(750.0) as usize;
     for weight in weights.iter_mut().take(probation) {
         weight.1 = Place::Probation;
+    }
+    // Days on which a false alert could have been counted.
+    if let (Some(from), Some(to)) = (series.times.get(probation), series.times.last()) {
+        series.days = (to - from) as f64 / 86_400.0;
     }
     series.weights = weights;
     series.windows = windows.len();

@@ -84,6 +84,7 @@ pub struct ChangeModel {
     threshold: f64,
     slack: f64,
     smoothing: f64,
+    min_part: f64,
     min_change: f64,
     warm_up: u32,
 }
@@ -118,7 +119,8 @@ impl Model for ChangeModel {
         let sum =
             if state.above.deviations > state.below.deviations { state.above } else { state.below };
         let changed = sum.deviations > self.threshold;
-        let raise = changed && (sum.mean() - level).abs() >= self.min_change;
+        let least = self.min_change.max(self.min_part * level.abs());
+        let raise = changed && (sum.mean() - level).abs() >= least;
         let why = raise.then(|| {
             format!(
                 "for {} windows around {} after {}",
@@ -144,6 +146,7 @@ pub fn detector(name: &str, p: &Parameters) -> PerSeries<ChangeModel> {
         threshold: p.threshold,
         slack: p.slack,
         smoothing: p.smoothing,
+        min_part: p.min_part,
         min_change: p.min_change,
         warm_up: p.warm_up,
     };

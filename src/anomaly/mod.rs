@@ -25,7 +25,7 @@
 //! | [`client_share`] | count of one client | - | its share is far above its own usual one and the other clients' |
 //! | [`client_entropy`] | count of one client | - | requests on few clients, or on many, as never |
 //! | [`new_keys`] | any | - | many keys that were not there before |
-//! | [`scan`] | endpoints of one client | - | one client touches many more than the others |
+//! | [`scan`] | endpoints of one client | - | one client touches many more than any other |
 //! | [`ratio_to_mean`] | any | - | more than 3 times the mean of the windows before |
 //!
 //! # What all of them share

@@ -1,67 +1,41 @@
-//! One client that touches many more endpoints than the others: a crawler, or someone who tries
-//! doors.
+//! One client that touches many more endpoints than any other does: a crawler, or someone who
+//! tries doors.
 //!
 //! The keys of the window are the clients, the values the number of distinct endpoints of each
 //! (`count(DISTINCT endpoint)` by client). A fan-out far above the others' is the mark of a scan
 //! (J. Jung, V. Paxson, A. Berger and H. Balakrishnan, "Fast portscan detection using sequential
-//! hypothesis testing", 2004, has the history); here it is out of line when above all of these,
-//! the highest of which is the edge of the band: `distance` robust deviations above the other
-//! clients, on the logarithm (B. Iglewicz and D. Hoaglin, 1993); `min_ratio` times what is usual
-//! for this client, so that a known crawler or monitor is one alert and not one an hour; and
-//! `min_value`. Only clients with half of `min_value` are remembered.
+//! hypothesis testing", 2004, has the history). Honest clients are Zipf-like: most touch one
+//! endpoint and the largest of thousands a dozen or two, so that the median says nothing of the
+//! largest. What is learnt is therefore the largest number itself, from window to window, on the
+//! logarithm (see [`track`](super::track)). A client is out of line above its band, above
+//! `min_ratio` times its level, and above `min_value`. A known crawler becomes the level after
+//! `relearn_after` windows; smaller scans are not found beside it.
 
 use std::sync::Arc;
 
-use super::band::{Band, Grading};
-use super::series::{SeriesMap, SeriesState};
+use super::band::{Band, Grading, Side};
 use super::spec::Scan as Parameters;
 use super::state::{Reader, Writer};
-use super::track::median;
+use super::track::{Noise, Track};
 use super::words::{in_window, number, of};
-use super::{
-    Anomaly, Detector, DetectorError, DetectorStats, Judgement, MAX_VALUE, SeriesValue, WindowSlice,
-};
+use super::{Anomaly, Detector, DetectorError, DetectorStats, Judgement, MAX_VALUE, WindowSlice};
 
-/// Clients with at least this part of `min_value` are remembered.
+/// By how much the largest number varies at least, on the logarithm.
+const LEAST_NOISE: f64 = 0.05;
+/// Clients with at least this part of what is expected of the largest are judged by themselves;
+/// of the others, thousands of them, nothing need be said.
 const WATCHED: f64 = 0.5;
-/// MAD of a normal variable to its standard deviation.
-const MAD_FACTOR: f64 = 1.4826;
-/// Clients that all do alike still differ by this much, on the logarithm.
-const LEAST_SPREAD: f64 = 0.25;
-
-/// What is usual for a client.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Client {
-    usual: f64,
-}
-
-impl SeriesState for Client {
-    fn write(&self, out: &mut Writer) {
-        out.f64(self.usual);
-    }
-
-    fn read(input: &mut Reader<'_>) -> Result<Self, DetectorError> {
-        Ok(Client { usual: input.f64()? })
-    }
-}
 
 /// See the module.
 pub struct Scan {
     name: Arc<str>,
     parameters: Parameters,
     grading: Grading,
-    clients: SeriesMap<Client>,
+    /// Of the logarithm of the largest number of a window.
+    largest: Track,
+    windows: u64,
     last: Option<i64>,
     ignored: u64,
-}
-
-/// The clients of a window.
-#[derive(Debug, Clone, Copy)]
-struct Others {
-    clients: usize,
-    median: f64,
-    /// Number of endpoints at `distance` deviations above the median.
-    far: f64,
 }
 
 impl Scan {
@@ -69,46 +43,32 @@ impl Scan {
         Scan {
             name: Arc::from(name),
             grading: parameters.grading(),
-            clients: SeriesMap::new(parameters.max_series),
             parameters: parameters.clone(),
+            largest: Track::default(),
+            windows: 0,
             last: None,
             ignored: 0,
         }
     }
 
-    fn others(&self, clients: &[&SeriesValue]) -> Others {
-        let logs: Vec<f64> = clients.iter().map(|client| client.value.ln()).collect();
-        let middle = median(logs.clone());
-        let spread = MAD_FACTOR * median(logs.iter().map(|log| (log - middle).abs()).collect());
-        let reach = self.parameters.distance * spread.max(LEAST_SPREAD);
-        Others {
-            clients: clients.len(),
-            median: middle.exp(),
-            far: (middle + reach).exp().min(f64::MAX),
-        }
-    }
-
-    fn take(
-        &mut self,
-        place: u32,
-        window: &WindowSlice<'_>,
-        count: f64,
-        others: &Others,
-    ) -> Judgement {
+    /// The band of the largest number of a window that has `largest`; then that is learnt.
+    fn band(&mut self, largest: f64) -> Option<Band> {
         let p = &self.parameters;
-        let client = self.clients.state_mut(place);
-        let expected = client.usual;
-        let upper = others.far.max(p.min_value).max(expected * p.min_ratio);
-        client.usual += p.smoothing * (count - expected);
-        let band = Band { expected: expected.min(upper), lower: 0.0, upper };
-        let key = self.clients.key(place).clone();
-        if others.clients < p.min_clients {
-            return Judgement::warming_up(key, count);
-        }
-        let score = band.score(count);
-        let outside = count > upper;
-        let anomaly = outside.then(|| self.anomaly(&key, window, count, others, band));
-        Judgement { key, value: count, band: Some(band), score, outside, anomaly }
+        let tuning = p.tuning();
+        let noise = Noise { floor: LEAST_NOISE, widen: 1.0 };
+        let practical = |band: Band| Band {
+            upper: band.upper.max(band.expected + p.min_ratio.ln()).max(p.min_value.ln()),
+            ..band
+        };
+        let band = self.largest.band(&tuning, noise, practical);
+        // Numbers are of at least 1: 0.5 is no client with an endpoint at all.
+        self.largest.learn(largest.max(0.5).ln(), band, &tuning, noise, practical);
+        band.map(|band| Band {
+            expected: band.expected.exp(),
+            // Few endpoints are nothing out of line.
+            lower: 0.0,
+            upper: band.upper.exp().min(MAX_VALUE),
+        })
     }
 
     fn anomaly(
@@ -116,20 +76,19 @@ impl Scan {
         key: &Arc<str>,
         window: &WindowSlice<'_>,
         count: f64,
-        others: &Others,
+        clients: usize,
         band: Band,
     ) -> Anomaly {
         let score = band.score(count);
         let reason = format!(
-            "{}{} {} {}, expected at most {} (usual for it {}, median of {} clients {})",
+            "{}{} {} {}, expected at most {} (of {} clients, the most is mostly {})",
             self.parameters.measure,
             of(key),
             number(count),
             in_window(window.start, window.end),
             number(band.upper),
+            number(clients as f64),
             number(band.expected),
-            number(others.clients as f64),
-            number(others.median),
         );
         Anomaly {
             detector: self.name.clone(),
@@ -161,51 +120,54 @@ impl Detector for Scan {
         self.last = Some(window.start);
         let usable = |value: f64| (0.0..MAX_VALUE).contains(&value);
         self.ignored += window.series.iter().filter(|i| !usable(i.value)).count() as u64;
-        let clients: Vec<&SeriesValue> =
-            window.series.iter().filter(|i| usable(i.value) && i.value > 0.0).collect();
-        if clients.is_empty() {
+        let clients = || window.series.iter().filter(|i| usable(i.value) && i.value > 0.0);
+        let count = clients().count();
+        if count < self.parameters.min_clients {
             return Vec::new();
         }
-        let others = self.others(&clients);
-        // A client not yet known is taken to have done what the others do.
-        let unknown = Client { usual: others.median.min(MAX_VALUE) };
-        let watched = WATCHED * self.parameters.min_value;
-        let mut places: Vec<Option<u32>> =
-            clients.iter().map(|client| self.clients.touch(&client.key, window.start)).collect();
-        for (place, client) in places.iter_mut().zip(&clients) {
-            if place.is_none() && client.value >= watched {
-                *place = self.clients.touch_or_insert(&client.key, window.start, || unknown);
-            }
-        }
-        clients
-            .iter()
-            .zip(places)
-            .filter_map(|(client, place)| Some(self.take(place?, window, client.value, &others)))
+        self.windows = self.windows.saturating_add(1);
+        let largest = clients().map(|client| client.value).fold(0.0, f64::max);
+        let Some(band) = self.band(largest) else {
+            let largest = clients().filter(|client| client.value == largest).take(1);
+            return largest.map(|c| Judgement::warming_up(c.key.clone(), c.value)).collect();
+        };
+        let watched = WATCHED * band.expected.min(largest);
+        clients()
+            .filter(|client| client.value >= watched)
+            .map(|client| {
+                let (key, value) = (client.key.clone(), client.value);
+                let outside = band.side(value) == Side::Above;
+                let anomaly = outside.then(|| self.anomaly(&key, window, value, count, band));
+                // Fewer than the largest has is in line, however many fewer.
+                let score = if value > band.expected { band.score(value) } else { 0.0 };
+                Judgement { key, value, band: Some(band), score, outside, anomaly }
+            })
             .collect()
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, DetectorError> {
         let mut out = Writer::new(Parameters::KIND);
         out.time(self.last);
-        self.clients.write(&mut out);
+        out.varint(self.windows);
+        self.largest.write(&mut out);
         Ok(out.finish())
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), DetectorError> {
         let mut input = Reader::new(Parameters::KIND, bytes)?;
         let last = input.time()?;
-        let clients = SeriesMap::read(self.parameters.max_series, &mut input)?;
+        let windows = input.varint()?;
+        let largest = Track::read(&mut input)?;
         input.finish()?;
-        (self.last, self.clients) = (last, clients);
+        (self.last, self.windows, self.largest) = (last, windows, largest);
         Ok(())
     }
 
     fn stats(&self) -> DetectorStats {
         DetectorStats {
-            series: self.clients.len(),
-            evicted: self.clients.evicted(),
-            refused: self.clients.refused(),
+            series: usize::from(self.windows > 0),
             ignored: self.ignored,
+            ..DetectorStats::default()
         }
     }
 }

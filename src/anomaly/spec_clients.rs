@@ -62,24 +62,27 @@ parameters! {
 }
 
 parameters! {
-    /// `scan`: one client that touches many more endpoints than the others.
+    /// `scan`: one client that touches many more endpoints than any other does.
     Scan = "scan" {
         /// What the value is called in words. Default "endpoints".
         measure: String = "endpoints".into(), "text", |v| !v.is_empty();
-        /// Distance from the other clients, in robust deviations of the logarithm. Default 4.
-        distance: f64 = 4.0, "a number from 0 to 100", |v| (0.0..=100.0).contains(v);
-        /// Only beyond this factor of what is usual for it is a client out of line. Default 2.
-        min_ratio: f64 = 2.0, "a number from 1 to 1000", |v| (1.0..=1e3).contains(v);
+        /// Width of the band above the largest number so far, in robust standard deviations of its
+        /// logarithm. Default 5.
+        threshold: f64 = 5.0, "a number from 1 to 100", |v| (1.0..=100.0).contains(v);
+        /// Only beyond this factor of the largest number so far is a client out of line.
+        /// Default 1.5.
+        min_ratio: f64 = 1.5, "a number from 1 to 1000", |v| (1.0..=1e3).contains(v);
         /// So many endpoints in a window are no alarm. Default 15.
         min_value: f64 = 15.0, "a number of at least 1", |v| (1.0..1e30).contains(v);
-        /// Windows with fewer clients are not judged. Default 10.
-        min_clients: usize = 10, "a whole number from 2 to 1000000",
-            |v| (2..=1_000_000).contains(v);
-        /// Weight of the newest window in what is usual for a client. Default 0.05.
-        smoothing: f64 = 0.05, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
-        /// Clients remembered at most, of those near to an alarm. Default 10,000.
-        max_series: usize = 10_000, "a whole number from 1 to 10000000",
-            |v| (1..=10_000_000).contains(v);
+        /// Windows with fewer clients are neither judged nor learnt. Default 10.
+        min_clients: usize = 10, "a whole number from 1 to 1000000",
+            |v| (1..=1_000_000).contains(v);
+        /// Windows before the first judgement. Default 10.
+        warm_up: usize = 10, "a whole number from 3 to 1000", |v| (3..=1000).contains(v);
+        /// Weight of the newest window in the level. Default 0.1.
+        smoothing: f64 = 0.1, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
+        /// Windows outside the band after which that is the level. Default 60.
+        relearn_after: u32 = 60, "a whole number from 3 to 100000", |v| (3..=100_000).contains(v);
         /// Score from which an anomaly is a warning. Default 0.6.
         warning_score: f64 = 0.6, "a number from 0 to 1", |v| (0.0..=1.0).contains(v);
         /// Score from which an anomaly is critical. Default 0.75.
@@ -87,24 +90,20 @@ parameters! {
     }
 }
 
-impl ClientEntropy {
-    pub(super) fn tuning(&self) -> Tuning {
-        Tuning {
-            warm_up: self.warm_up,
-            smoothing: self.smoothing,
-            threshold: self.threshold,
-            relearn_after: self.relearn_after,
+/// The learning of the kinds that follow one level.
+macro_rules! tuning {
+    ($($name:ident),*) => {$(
+        impl $name {
+            pub(super) fn tuning(&self) -> Tuning {
+                Tuning {
+                    warm_up: self.warm_up,
+                    smoothing: self.smoothing,
+                    threshold: self.threshold,
+                    relearn_after: self.relearn_after,
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl NewKeys {
-    pub(super) fn tuning(&self) -> Tuning {
-        Tuning {
-            warm_up: self.warm_up,
-            smoothing: self.smoothing,
-            threshold: self.threshold,
-            relearn_after: self.relearn_after,
-        }
-    }
-}
+tuning!(ClientEntropy, NewKeys, Scan);

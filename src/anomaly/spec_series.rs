@@ -155,6 +155,8 @@ series_parameters! {
         slack: f64 = 1.0, "a number from 0 to 10", |v| (0.0..=10.0).contains(v);
         /// Weight of the newest window in the level and deviation. Default 0.02.
         smoothing: f64 = 0.02, "a number from 0.001 to 1", |v| (0.001..=1.0).contains(v);
+        /// Only a change by this part of the level matters. Default 0.1.
+        min_part: f64 = 0.1, "a number from 0 to 1000", |v| (0.0..=1e3).contains(v);
         /// Only a change of level by this much matters. Default 0.
         min_change: f64 = 0.0, "a number of at least 0", |v| (0.0..1e30).contains(v);
         /// Windows of a series before the first judgement. Default 30.

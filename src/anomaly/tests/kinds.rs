@@ -44,7 +44,7 @@ fn static_thresholds_are_kept_to() {
     assert_eq!(places("static_threshold", "lower = 0\nupper = 13.5", values), [6, 7]);
     let found =
         anomalies("static_threshold", "upper = 10\nmeasure = \"disk\"\nunit = \"%\"", values);
-    assert_eq!(found[0].1.reason, "disk of /a 11 % in 10 seconds, expected 4.6 to 10 %",);
+    assert_eq!(found[0].1.reason, "disk of /a 11 % in 10 seconds, expected 4 to 10 %",);
     // On the limit is within it.
     assert!(places("static_threshold", "upper = 10\nlower = 10", [10.0]).is_empty());
 }
@@ -266,6 +266,6 @@ fn a_client_that_tries_all_doors_is_found() {
     assert!(found[0].reason.starts_with("endpoints of 203.0.113.9 120 in 10 seconds"), "{found:?}");
     // One that goes on for long is a crawler that is known.
     let crawling: usize =
-        (51..150).map(|at| window(&mut *detector, at, &[("203.0.113.9", 120.0)]).len()).sum();
-    assert!((5..30).contains(&crawling), "{crawling}");
+        (51..200).map(|at| window(&mut *detector, at, &[("203.0.113.9", 120.0)]).len()).sum();
+    assert!((40..62).contains(&crawling), "{crawling}");
 }
