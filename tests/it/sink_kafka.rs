@@ -271,8 +271,15 @@ fn a_broker_that_does_not_answer_is_waited_for() {
     let mut broker = Broker::start(dir.path());
     broker.create_topic(TOPIC, 2);
     run(async {
-        let mut sink =
-            open(&broker, dir.path(), context("out", "one", None)).await.expect("the sink opens");
+        let options = KafkaOptions {
+            key: Some("id".into()),
+            transaction_timeout: Duration::from_secs(15),
+            ..KafkaOptions::new(broker.address(), TOPIC)
+        };
+        let staged = dir.path().join("staged");
+        let context = context("out", "one", None);
+        let opened = StagedSink::open(&staged, TargetSpec::Kafka(options), context).await;
+        let mut sink = opened.expect("the sink opens");
         sink.write(&batch(&[(1, "a")])).await.expect("rows are taken");
         sink.prepare(1).await.expect("the rows are staged");
         broker.freeze();
