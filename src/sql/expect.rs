@@ -15,6 +15,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::DataType;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::chain::StepKind;
 use super::{
@@ -100,6 +101,11 @@ impl QueryPlan {
         if that.trim().is_empty() {
             return Err(SqlError::new("the condition is empty").hint("for instance price > 0"));
         }
+        if let Some(location) = comma_outside(that) {
+            let error = SqlError::new("a rule is one condition, without commas")
+                .hint("join conditions by AND, or make a rule of each");
+            return Err(SqlError { location: Some(location), ..error });
+        }
         // On lines of its own, so that positions in it are positions in the condition, and that a
         // comment at its end ends there.
         let sql = format!("SELECT (\n{that}\n) AS {HOLDS} FROM `{}`", self.name);
@@ -155,6 +161,24 @@ impl QueryPlan {
     pub fn has_dead_letters(&self) -> bool {
         self.expectations.iter().any(|rule| rule.on_violation == OnViolation::DeadLetter)
     }
+}
+
+/// Line and column of the first comma that is in no parentheses. What is no SQL has none: the
+/// parser says more of it.
+fn comma_outside(that: &str) -> Option<(usize, usize)> {
+    let mut depth = 0_usize;
+    for token in super::parse::tokenize(that).ok()? {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            Token::Comma if depth == 0 => {
+                let at = token.span.start;
+                return Some((at.line as usize, at.column as usize));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// How many rows of a batch met a rule, and how many violated it.
