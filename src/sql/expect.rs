@@ -120,8 +120,10 @@ impl QueryPlan {
         let planned = plan(&request, &catalog).map_err(|error| {
             let lines = that.lines().count().max(1);
             let location = error.location.and_then(|(line, column)| {
-                let line = line.checked_sub(1).filter(|line| (1..=lines).contains(line))?;
-                Some((line, column))
+                let line = line.checked_sub(1).filter(|line| *line > 0)?;
+                // Something is missing at the end: what comes there is not the condition's.
+                let end = || that.lines().last().map_or(1, |last| last.chars().count() + 1);
+                Some(if line > lines { (lines, end()) } else { (line, column) })
             });
             SqlError { location, ..error }
         })?;

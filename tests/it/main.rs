@@ -5,6 +5,7 @@
 
 mod support;
 
+mod alerts;
 mod codecs;
 mod commands;
 mod compose;

@@ -142,7 +142,8 @@ fn readings_get_the_names_that_their_devices_have_now() {
     daemon.wait("a reading meanwhile", secs(40), |_| written(dir).len() == 5);
     expected.push(row(3, "fan", "hall"));
     assert_eq!(written(dir), expected);
-    assert_eq!(daemon.metric("millpond_pipeline_restarts_total", &[]), Some(0.0));
+    let restarts = |actor| daemon.metric("millpond_pipeline_restarts_total", &[("actor", actor)]);
+    assert_eq!(restarts("operator_shard"), Some(0.0));
 
     put(dir, "devices.csv", "id,name,room\n3,fan,attic\n");
     daemon.wait("it to be well again", secs(40), |daemon| {

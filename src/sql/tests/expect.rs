@@ -110,7 +110,7 @@ fn conditions_are_spark_sql_and_errors_have_their_place() {
     let two = refused("price > 0, id = 'a'");
     assert!(two.message.contains("one condition"), "{two:?}");
     assert_eq!(two.location, Some((1, 10)));
-    assert!(refused("price >").location.is_some());
+    assert_eq!(refused("price >").location, Some((1, 8)));
     assert!(refused("  ").message.contains("empty"));
     for wrong in ["price > 0) AS x, (1 = 1", "id IN (SELECT id FROM logs)"] {
         refused(wrong);
