@@ -3,7 +3,7 @@
 //! Two cumulative sums (E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954; the
 //! two-sided tabular form is that of D. C. Montgomery, "Introduction to statistical quality
 //! control"): of what each value is above, and below, the level in standard deviations, less a
-//! slack. A sum over the threshold is a change. A single value counts at most as [`CLIP`]
+//! slack. A sum over the threshold is a change. A single value counts at most as `CLIP`
 //! deviations, so that a spike is none: at the default threshold it takes at least six windows.
 //! The change is raised once; the mean since it began is the level from then on.
 

@@ -6,7 +6,7 @@
 //! on a thread of their own, so that neither an actor that encodes nor one that is restarted
 //! takes the connections with it. A request is tried again here for a moment only; what lasts
 //! longer is the sink's to repeat, where everybody sees it. And a store that does not keep two
-//! writers apart is found out before anything is written ([`check_writable`]).
+//! writers apart is found out before anything is written (`check_writable`).
 //!
 //! # Options
 //! [`check_option`] has the names and the values. A name may begin with the store's own prefix

@@ -1,7 +1,7 @@
 //! Files that appear in a directory, as a stream.
 //!
-//! A file is found by listing ([`scan`]), waits until nobody writes to it any more, gets a number
-//! in the discovery log ([`log`]) and is then read once, from its first record to its last. Its
+//! A file is found by listing (`scan`), waits until nobody writes to it any more, gets a number
+//! in the discovery log (`log`) and is then read once, from its first record to its last. Its
 //! number and the record's make the position, so a restart goes on at the very record. What
 //! cannot be read is one dead letter: a source never stands still for good over one file.
 
