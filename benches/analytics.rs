@@ -99,6 +99,8 @@ import json, resource, sys, time
 import duckdb
 job = json.load(sys.stdin)
 con = duckdb.connect()
+# It would be drawn on standard output, between the answers.
+con.execute("SET enable_progress_bar = false")
 con.execute(f"SET TimeZone = 'UTC'; SET threads = {job['threads']}")
 try:
     con.execute("INSTALL delta; LOAD delta;")
