@@ -113,6 +113,16 @@ fn told_to_kafka(broker: &Broker) -> BTreeMap<String, usize> {
     }
 }
 
+/// The rows that a daemon's log says were committed to the topic.
+fn committed_to_topic(dir: &Dir, life: usize) -> u64 {
+    let path = dir.path().join(format!("daemon-{life}.log"));
+    let log = fs::read_to_string(path).expect("the daemon's log");
+    log.lines()
+        .filter(|line| line.contains("sink committed") && line.contains("sink=\"alerts-topic\""))
+        .filter_map(|line| line.split(" rows=").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
 #[test]
 fn heavy_a_table_a_topic_and_a_webhook_tell_the_same_through_kills() {
     let dir = Dir::new();
@@ -165,6 +175,10 @@ fn heavy_a_table_a_topic_and_a_webhook_tell_the_same_through_kills() {
     // A kill in the middle of a transaction aborts it. This broker shows what was in it all the same;
     // that nothing is committed twice is `sink_kafka`'s to show, which looks behind that.
     assert!(topic.values().all(|times| *times <= 1 + KILLS), "told again and again: {topic:?}");
+    // What daemons say they have committed is each event at most once; one that was killed before it
+    // could say so leaves some out.
+    let said: u64 = (0..=KILLS).map(|life| committed_to_topic(&dir, life)).sum();
+    assert!(said > 0 && said <= events.len() as u64, "{said} rows committed, {}", events.len());
     assert!(topic.keys().map(String::as_str).eq(events.iter().copied()), "{topic:?}\n{events:?}");
 
     let ids: BTreeSet<&str> = heard.iter().filter_map(|body| body["id"].as_str()).collect();
